@@ -1,0 +1,26 @@
+package badgerkv
+
+import (
+	"log/slog"
+)
+
+// Config says where a store lives and how it behaves.
+type Config struct {
+	// Dir holds everything. It is made if missing, and locked.
+	Dir string
+	// Reserve is the free space of Dir's file system, in bytes, below which
+	// Update returns kv.ErrFull; 0 means 5 % of the file system, at least
+	// 64 MiB and at most 1 GiB.
+	Reserve int64
+	// Free reports the free and total bytes of the file system that holds dir;
+	// nil means what the operating system says.
+	Free func(dir string) (free, total int64, err error)
+	// Logger gets what Badger and the store have to say; nil means
+	// slog.Default().
+	Logger *slog.Logger
+	// LogSegment is the size in bytes after which a new log file is begun;
+	// 0 means 16 MiB.
+	LogSegment int64
+	// MemTable is the size in bytes of Badger's memory tables; 0 means 16 MiB.
+	MemTable int64
+}
