@@ -1,0 +1,233 @@
+package uplink
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/cairnstorage/cairn/proto/pb"
+	"github.com/cairnstorage/cairn/uplink/internal/names"
+)
+
+// ListOptions says what of a bucket to list. The zero value lists the top
+// level, sorted.
+type ListOptions struct {
+	Prefix    string // only what begins with it; it may end within a name
+	Recursive bool   // all levels, not one
+	Unsorted  bool   // yield items as they come, in no order and with little memory
+	Metadata  bool   // fill in Modified and Metadata, for some more work
+}
+
+// Item is an object, or a prefix that deeper objects share.
+type Item struct {
+	Object Object
+	Prefix string // ends in a slash; when set there is no Object
+}
+
+// Name is the object's key or the prefix.
+func (i Item) Name() string {
+	if i.Prefix != "" {
+		return i.Prefix
+	}
+	return i.Object.Key
+}
+
+// IsPrefix tells a prefix from an object.
+func (i Item) IsPrefix() bool { return i.Prefix != "" }
+
+// maxSorted is how many items are held to be sorted before a recursive list
+// goes level by level, which takes a call for each.
+const maxSorted = 200_000
+
+// List yields what is in a bucket, ordered by the bytes of the plaintext names
+// unless Unsorted. An error ends it: ErrBucketNotFound, ErrWrongKey.
+func (p *Project) List(ctx context.Context, bucket string, o ListOptions) iter.Seq2[Item, error] {
+	return func(yield func(Item, error) bool) {
+		err := p.list(ctx, bucket, o, func(item Item) bool { return yield(item, nil) })
+		if err != nil && !errors.Is(err, errStopped) {
+			yield(Item{}, at(err, "list", bucket, o.Prefix))
+		}
+	}
+}
+
+// errStopped ends a list whose caller wants no more.
+var errStopped = errors.New("list stopped")
+
+func (p *Project) list(ctx context.Context, bucket string, o ListOptions, yield func(Item) bool) error {
+	cipher, err := p.names(bucket)
+	if err != nil {
+		return err
+	}
+	l := lister{ctx: ctx, p: p, bucket: bucket, cipher: cipher, o: o, yield: yield, maxSorted: maxSorted}
+	dir := o.Prefix[:strings.LastIndexByte(o.Prefix, '/')+1]
+	if err := names.CheckPrefix(o.Prefix); err != nil {
+		return err
+	}
+	if o.Recursive && dir == o.Prefix {
+		return l.tree(dir)
+	}
+	return l.level(dir, o.Prefix)
+}
+
+// lister walks one bucket for one call of List.
+type lister struct {
+	ctx       context.Context
+	p         *Project
+	bucket    string
+	cipher    *names.Bucket
+	o         ListOptions
+	yield     func(Item) bool
+	maxSorted int
+}
+
+func (l *lister) emit(items ...Item) error {
+	for _, item := range items {
+		if !l.yield(item) {
+			return errStopped
+		}
+	}
+	return nil
+}
+
+// level lists the names directly in dir that begin with prefix; when the list
+// is recursive it descends where they end in a slash.
+func (l *lister) level(dir, prefix string) error {
+	var items []Item
+	err := l.pages(dir, false, func(item Item) error {
+		switch {
+		case !strings.HasPrefix(item.Name(), prefix):
+			return nil
+		case l.o.Unsorted:
+			return l.descend(item)
+		}
+		items = append(items, item)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	sortItems(items)
+	for _, item := range items {
+		if err := l.descend(item); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *lister) descend(item Item) error {
+	if item.IsPrefix() && l.o.Recursive {
+		return l.tree(item.Prefix)
+	}
+	return l.emit(item)
+}
+
+// errTooMany says that a tree is too large to be sorted at once.
+var errTooMany = errors.New("too many items to sort")
+
+// tree lists all objects below dir.
+func (l *lister) tree(dir string) error {
+	if l.o.Unsorted {
+		return l.pages(dir, true, func(item Item) error { return l.emit(item) })
+	}
+	var items []Item
+	err := l.pages(dir, true, func(item Item) error {
+		if len(items) >= l.maxSorted {
+			return errTooMany
+		}
+		items = append(items, item)
+		return nil
+	})
+	if errors.Is(err, errTooMany) {
+		items = nil
+		return l.level(dir, dir)
+	}
+	if err != nil {
+		return err
+	}
+	sortItems(items)
+	return l.emit(items...)
+}
+
+func sortItems(items []Item) {
+	slices.SortFunc(items, func(a, b Item) int { return cmp.Compare(a.Name(), b.Name()) })
+}
+
+// pages gives every item that the satellite lists in dir, decrypted.
+func (l *lister) pages(dir string, recursive bool, each func(Item) error) error {
+	sealed, _, err := l.cipher.EncryptDir(dir)
+	if err != nil {
+		return err
+	}
+	var after []byte
+	for {
+		res, err := l.p.sat.ListObjects(l.ctx, &pb.ListObjectsRequest{
+			Bucket: l.bucket, Prefix: sealed, After: after,
+			Recursive: recursive, WithMetadata: l.o.Metadata,
+		})
+		if err != nil {
+			return err
+		}
+		for _, found := range res.Items {
+			item, err := l.item(dir, found)
+			if err == nil && item.Name()+"/" == dir {
+				continue // an object named like the directory, without its slash
+			}
+			if err == nil {
+				err = each(item)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		if !res.More {
+			return nil
+		}
+		if bytes.Compare(res.Next, after) <= 0 {
+			return fmt.Errorf("%w: the satellite's list does not advance", ErrCorrupt)
+		}
+		after = res.Next
+	}
+}
+
+// item decrypts one line of a satellite's list of dir.
+func (l *lister) item(dir string, found *pb.ListItem) (Item, error) {
+	var item Item
+	var err error
+	switch o := found.Object; {
+	case len(found.Prefix) > 0:
+		item.Prefix, err = l.cipher.DecryptDir(found.Prefix)
+	case o == nil:
+		err = names.ErrFrame
+	default:
+		item.Object, err = l.object(o)
+	}
+	switch {
+	case errors.Is(err, names.ErrKey):
+		return Item{}, errWrongKey("a name in the bucket")
+	case errors.Is(err, names.ErrFrame):
+		return Item{}, fmt.Errorf("%w: the satellite's list: %w", ErrCorrupt, err)
+	case err != nil:
+		return Item{}, err
+	case !strings.HasPrefix(item.Name()+"/", dir):
+		return Item{}, fmt.Errorf("%w: the satellite listed %q below %q", ErrCorrupt, item.Name(), dir)
+	}
+	return item, nil
+}
+
+func (l *lister) object(o *pb.Object) (Object, error) {
+	key, err := l.cipher.Decrypt(o.Key)
+	if err != nil || !l.o.Metadata {
+		return objectOf(key, o, nil), err
+	}
+	_, secret, err := openSecret(l.cipher.Metadata(key), key, o)
+	if err != nil {
+		return Object{}, err
+	}
+	return objectOf(key, o, secret), nil
+}
