@@ -69,7 +69,7 @@ func (r *Receipt) Validate() error {
 		return refuse(ErrMalformed, "receipt for a segment of %d bytes", r.Size)
 	case r.Group == 0 || r.Epoch == 0:
 		return refuse(ErrMalformed, "receipt for group %d epoch %d: both count from 1", r.Group, r.Epoch)
-	case r.Slot < 0 || r.Slot >= maxSlots:
+	case r.Slot < 0 || r.Slot >= erasure.MaxTotal:
 		return refuse(ErrMalformed, "receipt for slot %d", r.Slot)
 	case r.Serial == Serial{}:
 		return refuse(ErrMalformed, "receipt has no serial")
@@ -77,9 +77,6 @@ func (r *Receipt) Validate() error {
 	_, err := timeField(r.Stored.Unix(), "stored")
 	return err
 }
-
-// maxSlots is the most slots a group can have.
-const maxSlots = 255
 
 // SignReceipt signs r with the node's key.
 func SignReceipt(key ident.Key, r *Receipt) (*pb.Signed, error) {
@@ -140,7 +137,7 @@ func OpenReceiptOf(signed *pb.Signed, group *Group) (*Receipt, error) {
 }
 
 func receiptOf(m *pb.Receipt, node ident.ID) (*Receipt, error) {
-	r := &Receipt{Group: m.Group, Epoch: m.Epoch, Slot: int(min(m.Slot, maxSlots))}
+	r := &Receipt{Group: m.Group, Epoch: m.Epoch, Slot: int(min(m.Slot, erasure.MaxTotal))}
 	var err error
 	if r.Node, err = signerField(m.Node, node, "node"); err != nil {
 		return nil, err

@@ -21,8 +21,6 @@ const (
 	contextHead    = "cairn/v1/head"
 )
 
-const signatureSize = 64
-
 // sign marshals a record that its caller has validated and signs the bytes.
 func sign(key ident.Key, context string, m proto.Message) (*pb.Signed, error) {
 	body, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
@@ -52,9 +50,9 @@ func bound(signed *pb.Signed, context string) error {
 		return refuse(ErrMalformed, "%s is missing", context)
 	case len(signed.Body) > MaxBody:
 		return refuse(ErrMalformed, "%s has %d bytes, more than %d", context, len(signed.Body), MaxBody)
-	case len(signed.Signature) != signatureSize:
+	case len(signed.Signature) != ident.SignatureSize:
 		return refuse(ErrSignature, "%s has a signature of %d bytes instead of %d",
-			context, len(signed.Signature), signatureSize)
+			context, len(signed.Signature), ident.SignatureSize)
 	}
 	return nil
 }
@@ -92,10 +90,9 @@ func idField(b []byte, what string) (ident.ID, error) {
 }
 
 func hashField(b []byte, what string) (h merkle.Hash, err error) {
-	if len(b) != len(h) {
+	if h, err = merkle.HashFromBytes(b); err != nil {
 		return h, refuse(ErrMalformed, "%s has %d bytes instead of %d", what, len(b), len(h))
 	}
-	copy(h[:], b)
 	return h, nil
 }
 

@@ -1,0 +1,134 @@
+package order
+
+import (
+	"math"
+	"testing"
+	"time"
+
+	"github.com/cairnstorage/cairn/proto/pb"
+)
+
+func TestLimitCheck(t *testing.T) {
+	right := func() Use {
+		return Use{Peer: uplink.ID(), Action: ActionPut, Group: 7, Epoch: 3, Now: noon.Add(time.Minute)}
+	}
+	tests := []struct {
+		name   string
+		change func(*Use)
+		reason error
+	}{
+		{"right", func(*Use) {}, nil},
+		{"peer", func(u *Use) { u.Peer = stranger.ID() }, ErrPeer},
+		{"action", func(u *Use) { u.Action = ActionGet }, ErrAction},
+		{"group", func(u *Use) { u.Group = 8 }, ErrGroup},
+		{"older epoch", func(u *Use) { u.Epoch = 2 }, ErrEpoch},
+		{"newer epoch", func(u *Use) { u.Epoch = 4 }, ErrEpoch},
+		{"last moment", func(u *Use) { u.Now = noon.Add(LimitLife - 1) }, nil},
+		{"expired", func(u *Use) { u.Now = noon.Add(LimitLife) }, ErrExpired},
+		{"long expired", func(u *Use) { u.Now = noon.AddDate(1, 0, 0) }, ErrExpired},
+		{"clock behind", func(u *Use) { u.Now = noon.Add(-Skew) }, nil},
+		{"clock too far behind", func(u *Use) { u.Now = noon.Add(-Skew - 1) }, ErrExpired},
+		{"all wrong: the peer comes first", func(u *Use) { *u = Use{Now: noon.AddDate(1, 0, 0)} }, ErrPeer},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			use := right()
+			test.change(&use)
+			want(t, testLimit().Check(use), test.reason)
+		})
+	}
+}
+
+func TestCheckAmount(t *testing.T) {
+	const limit = 1 << 30
+	tests := []struct {
+		used, more int64
+		reason     error
+	}{
+		{0, 0, nil},
+		{0, limit, nil},
+		{limit, 0, nil},
+		{limit - 1, 1, nil},
+		{0, limit + 1, ErrAmount},
+		{limit, 1, ErrAmount},
+		{limit - 1, 2, ErrAmount},
+		{limit + 1, 0, ErrAmount},
+		{math.MaxInt64, math.MaxInt64, ErrAmount},
+		{1, math.MaxInt64, ErrAmount},
+		{-1, 1, ErrAmount},
+		{1, -1, ErrAmount},
+	}
+	for _, test := range tests {
+		want(t, testLimit().CheckAmount(test.used, test.more), test.reason)
+	}
+}
+
+func TestReceiptCheck(t *testing.T) {
+	tests := []struct {
+		name   string
+		change func(*Receipt, *Stored)
+		reason error
+	}{
+		{"right", func(*Receipt, *Stored) {}, nil},
+		{"any serial", func(_ *Receipt, w *Stored) { w.Serial = Serial{} }, nil},
+		{"group", func(r *Receipt, _ *Stored) { r.Group = 8 }, ErrGroup},
+		{"epoch", func(r *Receipt, _ *Stored) { r.Epoch = 2 }, ErrEpoch},
+		{"another's slot", func(r *Receipt, _ *Stored) { r.Slot = 1 }, ErrPeer},
+		{"slot out of range", func(r *Receipt, _ *Stored) { r.Slot = 4 }, ErrPeer},
+		{"not in the group", func(r *Receipt, _ *Stored) { r.Node = stranger.ID() }, ErrPeer},
+		{"serial", func(r *Receipt, _ *Stored) { r.Serial = Serial{9} }, ErrPeer},
+		{"segment", func(r *Receipt, _ *Stored) { r.Segment[0]++ }, ErrSegment},
+		{"root", func(r *Receipt, _ *Stored) { r.Root[31]++ }, ErrSegment},
+		{"size", func(r *Receipt, _ *Stored) { r.Size++ }, ErrSegment},
+		{"just not too old", func(r *Receipt, w *Stored) { r.Stored = w.Oldest }, nil},
+		{"too old", func(r *Receipt, w *Stored) { r.Stored = w.Oldest.Add(-time.Second) }, ErrExpired},
+		{"clock ahead", func(r *Receipt, w *Stored) { r.Stored = w.Now.Add(Skew) }, nil},
+		{"from the future", func(r *Receipt, w *Stored) { r.Stored = w.Now.Add(Skew + time.Second) }, ErrExpired},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			receipt := testReceipt()
+			stored := Stored{
+				Segment: receipt.Segment,
+				Root:    receipt.Root,
+				Size:    receipt.Size,
+				Group:   testGroup(),
+				Serial:  receipt.Serial,
+				Oldest:  noon.Add(-time.Hour),
+				Now:     noon,
+			}
+			test.change(receipt, &stored)
+			want(t, receipt.Check(stored), test.reason)
+		})
+	}
+}
+
+func TestOpenReceiptOf(t *testing.T) {
+	group := testGroup()
+	signed, err := SignReceipt(nodeKey(2), testReceipt())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := OpenReceiptOf(signed, group); err != nil || *got != *testReceipt() {
+		t.Fatalf("got %+v, %v", got, err)
+	}
+
+	foreign := testReceipt()
+	foreign.Node = stranger.ID()
+	outside, err := SignReceipt(stranger, foreign)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = OpenReceiptOf(outside, group)
+	want(t, err, ErrPeer)
+
+	forged := &pb.Signed{Body: signed.Body, Signature: stranger.Sign(contextReceipt, signed.Body)}
+	_, err = OpenReceiptOf(forged, group)
+	want(t, err, ErrSignature)
+
+	for _, bad := range []*pb.Signed{nil, {}, {Body: []byte{0xff}, Signature: signed.Signature},
+		{Body: make([]byte, MaxBody+1), Signature: signed.Signature}} {
+		_, err = OpenReceiptOf(bad, group)
+		want(t, err, ErrMalformed)
+	}
+}
