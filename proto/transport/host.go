@@ -1,0 +1,318 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p"
+	"github.com/libp2p/go-libp2p/core/control"
+	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/peerstore"
+	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
+	"github.com/libp2p/go-libp2p/p2p/net/swarm"
+	libp2ptls "github.com/libp2p/go-libp2p/p2p/security/tls"
+	libp2pquic "github.com/libp2p/go-libp2p/p2p/transport/quic"
+	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
+	ma "github.com/multiformats/go-multiaddr"
+	mss "github.com/multiformats/go-multistream"
+	"golang.org/x/sync/singleflight"
+
+	"github.com/cairnstorage/cairn/proto/ident"
+)
+
+// A Host is a party on the network.
+type Host struct {
+	config Config
+	id     ident.ID
+	host   host.Host
+	ctx    context.Context // until Close
+	cancel context.CancelFunc
+	dials  singleflight.Group
+	serves sync.WaitGroup
+
+	mu      sync.Mutex
+	streams map[ident.ID]int // being served
+	total   int
+}
+
+// New starts a party. It fails if any address in c.Listen cannot be had.
+func New(c Config) (*Host, error) {
+	if err := c.validate(); err != nil {
+		return nil, err
+	}
+	c = c.withDefaults()
+	listen, err := parseAll(c.Listen)
+	if err != nil {
+		return nil, err
+	}
+	options, err := hostOptions(c)
+	if err != nil {
+		return nil, err
+	}
+	inner, err := libp2p.New(options...)
+	if err != nil {
+		return nil, fmt.Errorf("transport: %w", err)
+	}
+	h := &Host{config: c, id: c.Key.ID(), host: inner, streams: make(map[ident.ID]int)}
+	h.ctx, h.cancel = context.WithCancel(context.Background())
+	// One by one: libp2p itself would be content if any of them can be had.
+	for _, addr := range listen {
+		if err := inner.Network().Listen(addr); err != nil {
+			h.Close()
+			return nil, fmt.Errorf("transport: listen on %s: %w", addr, cause(err))
+		}
+	}
+	return h, nil
+}
+
+func hostOptions(c Config) ([]libp2p.Option, error) {
+	key, err := crypto.UnmarshalEd25519PrivateKey(c.Key.Ed25519())
+	if err != nil {
+		return nil, fmt.Errorf("transport: key: %w", err)
+	}
+	announce, err := parseAll(c.Announce)
+	if err != nil {
+		return nil, err
+	}
+	resources, err := newResourceManager(c)
+	if err != nil {
+		return nil, fmt.Errorf("transport: limits: %w", err)
+	}
+	conns, err := newConnManager(c)
+	if err != nil {
+		return nil, fmt.Errorf("transport: limits: %w", err)
+	}
+	options := []libp2p.Option{
+		libp2p.Identity(key),
+		libp2p.NoListenAddrs,
+		// No port reuse: a second process on a taken port must be told.
+		libp2p.Transport(tcp.NewTCPTransport, tcp.DisableReuseport(), tcp.WithConnectionTimeout(c.DialTimeout)),
+		libp2p.Security(libp2ptls.ID, newSecurity),
+		libp2p.Muxer(yamux.ID, newMuxer()),
+		libp2p.ResourceManager(resources),
+		libp2p.ConnectionManager(conns),
+		libp2p.ConnectionGater(gater{c.Gate}),
+		libp2p.DialRanker(rankTCPFirst),
+		libp2p.WithDialTimeout(c.DialTimeout),
+		libp2p.UDPBlackHoleSuccessCounter(nil),
+		libp2p.IPv6BlackHoleSuccessCounter(nil),
+		libp2p.ForceReachabilityPublic(), // no probing
+		libp2p.DisableIdentifyAddressDiscovery(),
+		libp2p.DisableRelay(),
+		libp2p.DisableMetrics(),
+		libp2p.Ping(false),
+		libp2p.UserAgent("cairn"),
+	}
+	if c.QUIC {
+		options = append(options, libp2p.Transport(libp2pquic.NewTransport))
+	}
+	if len(announce) > 0 {
+		options = append(options, libp2p.AddrsFactory(func([]ma.Multiaddr) []ma.Multiaddr { return slices.Clone(announce) }))
+	}
+	return options, nil
+}
+
+// rankTCPFirst dials TCP at once and QUIC, which costs four times the CPU, only
+// if that has not answered soon.
+func rankTCPFirst(addrs []ma.Multiaddr) []network.AddrDelay {
+	ranked := make([]network.AddrDelay, len(addrs))
+	hasTCP := slices.ContainsFunc(addrs, isTCP)
+	for i, addr := range addrs {
+		ranked[i].Addr = addr
+		if hasTCP && !isTCP(addr) {
+			ranked[i].Delay = 300 * time.Millisecond
+		}
+	}
+	return ranked
+}
+
+func isTCP(addr ma.Multiaddr) bool {
+	_, err := addr.ValueForProtocol(ma.P_TCP)
+	return err == nil
+}
+
+// ID is who this party is.
+func (h *Host) ID() ident.ID { return h.id }
+
+// Addresses are the multiaddrs that others may reach this party at, each ending
+// in /p2p/ID.
+func (h *Host) Addresses() []string {
+	var all []string
+	for _, addr := range h.host.Addrs() {
+		bare, _ := peer.SplitAddr(addr)
+		all = append(all, Address{ID: h.id, Addrs: []string{bare.String()}}.String())
+	}
+	return all
+}
+
+// Close ends all connections and waits for the stream handlers to return.
+func (h *Host) Close() error {
+	h.cancel()
+	err := h.host.Close()
+	h.serves.Wait()
+	return err
+}
+
+// Connect makes sure there is a connection to the party at to. Those that ask at
+// the same time share one dial. Failure is ErrUnreachable, the error of ctx or ErrClosed.
+func (h *Host) Connect(ctx context.Context, to Address) error {
+	if h.Connected(to.ID) {
+		return nil
+	}
+	dialed := h.dials.DoChan(string(to.ID[:]), func() (any, error) { return nil, h.dial(to) })
+	select {
+	case result := <-dialed:
+		return result.Err
+	case <-ctx.Done():
+		return fmt.Errorf("peer %s: %w", to.ID.Short(), ctx.Err())
+	}
+}
+
+// dial runs once per peer at a time, apart from the context of any caller.
+func (h *Host) dial(to Address) error {
+	if h.ctx.Err() != nil {
+		return ErrClosed
+	}
+	addrs, err := to.multiaddrs()
+	if err != nil {
+		return err
+	}
+	who := toPeer(to.ID)
+	// Only where the caller says: peers tell each other addresses that nobody
+	// else can use, and of old ones some belong to others by now.
+	h.host.Peerstore().ClearAddrs(who)
+	h.host.Peerstore().AddAddrs(who, addrs, peerstore.TempAddrTTL)
+	if network, ok := h.host.Network().(*swarm.Swarm); ok {
+		network.Backoff().Clear(who) // how often to retry is the caller's choice
+	}
+	ctx, cancel := context.WithTimeout(h.ctx, 2*h.config.DialTimeout)
+	defer cancel()
+	if _, err := h.host.Network().DialPeer(ctx, who); err != nil {
+		if h.ctx.Err() != nil {
+			return ErrClosed
+		}
+		return explainDial(to, err)
+	}
+	return nil
+}
+
+// Open opens a stream, over the connection there is or a new one. It does not
+// wait for the peer to agree on the protocol: a peer that does not speak it
+// shows as ErrProtocol at a Read. ctx bounds the opening alone.
+func (h *Host) Open(ctx context.Context, to Address, proto string) (*Stream, error) {
+	var raw network.Stream
+	for attempt := 0; ; attempt++ {
+		if err := h.Connect(ctx, to); err != nil {
+			return nil, err
+		}
+		var err error
+		raw, err = h.host.Network().NewStream(network.WithNoDial(ctx, "connected"), toPeer(to.ID))
+		if err == nil {
+			break
+		}
+		// A connection may break just now; a new one is worth a try.
+		if attempt > 0 || ctx.Err() != nil {
+			return nil, fmt.Errorf("peer %s: open a stream: %w", to.ID.Short(), cause(err))
+		}
+	}
+	if err := raw.SetProtocol(protocol.ID(proto)); err != nil {
+		raw.Reset()
+		return nil, fmt.Errorf("peer %s: open a stream: %w", to.ID.Short(), cause(err))
+	}
+	s := &Stream{raw: raw, rw: mss.NewMSSelect(raw, protocol.ID(proto)), remote: to.ID, protocol: proto}
+	s.SetIdle(h.config.Idle)
+	return s, nil
+}
+
+// Handle has serve called, each time in its own goroutine, for the streams that
+// peers open with proto; the stream is closed when serve returns. The context
+// ends when the Host is closed. Peers that have too many streams get ErrBusy.
+func (h *Host) Handle(proto string, serve func(ctx context.Context, s *Stream)) {
+	h.host.SetStreamHandler(protocol.ID(proto), func(raw network.Stream) {
+		id, ok := fromPeer(raw.Conn().RemotePeer())
+		if !ok || !h.enter(id) {
+			raw.ResetWithError(network.StreamResourceLimitExceeded)
+			return
+		}
+		defer h.leave(id)
+		s := &Stream{raw: raw, rw: raw, remote: id, protocol: proto}
+		s.SetIdle(h.config.Idle)
+		defer s.Close()
+		serve(h.ctx, s)
+	})
+}
+
+func (h *Host) enter(id ident.ID) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.ctx.Err() != nil || h.total >= h.config.MaxStreams || h.streams[id] >= h.config.MaxStreamsPerPeer {
+		return false
+	}
+	h.total++
+	h.streams[id]++
+	h.serves.Add(1)
+	return true
+}
+
+func (h *Host) leave(id ident.ID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.total--
+	if h.streams[id]--; h.streams[id] == 0 {
+		delete(h.streams, id)
+	}
+	h.serves.Done()
+}
+
+// Connected reports whether there is a connection to the peer.
+func (h *Host) Connected(id ident.ID) bool {
+	return h.host.Network().Connectedness(toPeer(id)) == network.Connected
+}
+
+// Disconnect closes the connections to the peer.
+func (h *Host) Disconnect(id ident.ID) error {
+	if err := h.host.Network().ClosePeer(toPeer(id)); err != nil && !errors.Is(err, network.ErrNoConn) {
+		return fmt.Errorf("peer %s: %w", id.Short(), cause(err))
+	}
+	return nil
+}
+
+// Protect keeps the connections to the peer when others are closed because there
+// are too many.
+func (h *Host) Protect(id ident.ID) { h.host.ConnManager().Protect(toPeer(id), "cairn") }
+
+// OnDisconnect has f called, from a goroutine of its own, whenever the last
+// connection to a peer is gone.
+func (h *Host) OnDisconnect(f func(ident.ID)) {
+	h.host.Network().Notify(&network.NotifyBundle{
+		DisconnectedF: func(_ network.Network, conn network.Conn) {
+			if id, ok := fromPeer(conn.RemotePeer()); ok && !h.Connected(id) {
+				f(id)
+			}
+		},
+	})
+}
+
+// gater refuses peers without an Ed25519 key and those that the gate shuts out.
+type gater struct{ gate func(ident.ID) bool }
+
+func (g gater) allows(p peer.ID) bool {
+	id, ok := fromPeer(p)
+	return ok && (g.gate == nil || g.gate(id))
+}
+
+func (g gater) InterceptPeerDial(p peer.ID) bool                                { return g.allows(p) }
+func (g gater) InterceptAddrDial(peer.ID, ma.Multiaddr) bool                    { return true }
+func (g gater) InterceptAccept(network.ConnMultiaddrs) bool                     { return true }
+func (g gater) InterceptUpgraded(network.Conn) (bool, control.DisconnectReason) { return true, 0 }
+func (g gater) InterceptSecured(_ network.Direction, p peer.ID, _ network.ConnMultiaddrs) bool {
+	return g.allows(p)
+}

@@ -1,0 +1,72 @@
+package transport
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
+	"github.com/libp2p/go-libp2p/p2p/net/connmgr"
+	"github.com/libp2p/go-libp2p/x/rate"
+)
+
+const (
+	connsPerPeer = 8       // a peer needs one; two dials may cross, and QUIC may stand beside TCP
+	spareStreams = 16      // libp2p's own, such as identify, beside those of a peer
+	peerMemory   = 1 << 28 // receive windows of one peer
+	transient    = 512     // connections not yet authenticated
+)
+
+// newResourceManager bounds what all peers, and each of them, may take. The
+// limits libp2p would choose allow 8 connections per IPv4 address, which breaks
+// clusters on one machine and customers behind carrier NAT.
+func newResourceManager(c Config) (network.ResourceManager, error) {
+	conns, streams := rcmgr.LimitVal(c.MaxConns), rcmgr.LimitVal(c.MaxStreams)
+	perPeer := rcmgr.LimitVal(c.MaxStreamsPerPeer + spareStreams)
+	limits := rcmgr.PartialLimitConfig{
+		System: rcmgr.ResourceLimits{
+			Conns: 2 * conns, ConnsInbound: conns, ConnsOutbound: conns, FD: 2 * conns,
+			Streams: rcmgr.Unlimited, StreamsInbound: streams + spareStreams*conns, StreamsOutbound: rcmgr.Unlimited,
+			Memory: rcmgr.LimitVal64(c.MaxMemory),
+		},
+		Transient: rcmgr.ResourceLimits{
+			Conns: transient, ConnsInbound: transient, ConnsOutbound: transient, FD: transient,
+			Streams: 4 * transient, StreamsInbound: 2 * transient, StreamsOutbound: 2 * transient,
+			Memory: rcmgr.LimitVal64(c.MaxMemory),
+		},
+		PeerDefault: rcmgr.ResourceLimits{
+			Conns: 2 * connsPerPeer, ConnsInbound: connsPerPeer, ConnsOutbound: connsPerPeer, FD: 2 * connsPerPeer,
+			Streams: rcmgr.Unlimited, StreamsInbound: perPeer, StreamsOutbound: rcmgr.Unlimited,
+			Memory: rcmgr.LimitVal64(min(c.MaxMemory, peerMemory)),
+		},
+	}
+	return rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(limits.Build(rcmgr.InfiniteLimits)),
+		rcmgr.WithMetricsDisabled(),
+		rcmgr.WithLimitPerSubnet(
+			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 32, ConnCount: c.MaxConnsPerIP}},
+			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 56, ConnCount: c.MaxConnsPerIP}}),
+		rcmgr.WithConnRateLimiters(newRateLimiter(c)))
+}
+
+// newRateLimiter bounds how fast one address may connect: a handshake costs
+// milliseconds of CPU.
+func newRateLimiter(c Config) *rate.Limiter {
+	each := rate.Limit{RPS: 50, Burst: c.MaxConnsPerIP}
+	return &rate.Limiter{
+		NetworkPrefixLimits: []rate.PrefixLimit{
+			{Prefix: netip.MustParsePrefix("127.0.0.0/8")},
+			{Prefix: netip.MustParsePrefix("::1/128")},
+		},
+		SubnetRateLimiter: rate.SubnetLimiter{
+			IPv4SubnetLimits: []rate.SubnetLimit{{PrefixLength: 32, Limit: each}},
+			IPv6SubnetLimits: []rate.SubnetLimit{{PrefixLength: 56, Limit: each}},
+			GracePeriod:      time.Minute,
+		},
+	}
+}
+
+// newConnManager closes the least used connections before there are so many
+// that new ones would be refused.
+func newConnManager(c Config) (*connmgr.BasicConnMgr, error) {
+	return connmgr.NewConnManager(max(1, c.MaxConns*3/4), max(1, c.MaxConns*9/10))
+}
