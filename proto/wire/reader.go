@@ -32,6 +32,7 @@ func (r *Reader) Next() (Header, error) {
 	if r.left > 0 {
 		panic("wire: Next before the payload was read")
 	}
+	r.header = Header{} // no payload may be read after an error
 	raw := r.raw[:HeaderSize]
 	if n, err := io.ReadFull(r.src, raw); err != nil {
 		if n == 0 && errors.Is(err, io.EOF) {
