@@ -13,11 +13,8 @@ import (
 	"github.com/cairnstorage/cairn/proto/ident"
 )
 
-// Protocols spoken over streams.
-const (
-	ShardProtocol     = "/cairn/shard/1"
-	SatelliteProtocol = "/cairn/satellite/1"
-)
+// SatelliteProtocol carries the API of satellites, gRPC over streams.
+const SatelliteProtocol = "/cairn/satellite/1"
 
 // MinRate is the slowest a peer may send or take a message, in bytes per second.
 const MinRate = 4 << 10

@@ -1,0 +1,213 @@
+package nodeclient
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/cairnstorage/cairn/proto/erasure"
+	"github.com/cairnstorage/cairn/proto/ident"
+	"github.com/cairnstorage/cairn/proto/merkle"
+	"github.com/cairnstorage/cairn/proto/order"
+	"github.com/cairnstorage/cairn/proto/pb"
+	"github.com/cairnstorage/cairn/proto/transport"
+	"github.com/cairnstorage/cairn/proto/wire"
+)
+
+// Get is a stream of reads from a node. Requests may be sent ahead; they are
+// answered in order. One goroutine may Request while another Receives. What a
+// node says of one request (see package wire) leaves the stream usable, as far as
+// the node goes on; other errors end it.
+type Get struct {
+	s    *transport.Stream
+	w    *wire.Writer
+	r    *wire.Reader
+	node ident.ID
+	idle time.Duration
+
+	requests chan int      // lengths of those not yet received
+	over     chan struct{} // closed when err is set
+
+	mu  sync.Mutex
+	err error
+}
+
+// OpenGet opens a stream to get shards under the lease. ctx bounds the opening alone.
+func (d Dialer) OpenGet(ctx context.Context, addr transport.Address, lease Lease) (*Get, error) {
+	s, w, err := d.open(ctx, addr, lease)
+	if err != nil {
+		return nil, err
+	}
+	return &Get{
+		s: s, w: w, r: wire.NewReader(s), node: addr.ID, idle: d.idle(),
+		requests: make(chan int, wire.MaxPipelined),
+		over:     make(chan struct{}),
+	}, nil
+}
+
+// Request asks for length shard bytes from offset on, between 1 and wire.MaxGet.
+// It waits while wire.MaxPipelined requests are out.
+func (g *Get) Request(segment order.SegmentID, offset int64, length int) error {
+	if offset < 0 || length < 1 || length > wire.MaxGet {
+		panic(fmt.Sprintf("nodeclient: request of %d bytes at %d", length, offset))
+	}
+	select {
+	case g.requests <- length:
+	case <-g.over:
+		return g.err
+	}
+	return g.sent(g.w.WriteControl(wire.TypeGet, &pb.Get{
+		Segment: segment[:], Offset: uint64(offset), Length: uint32(length),
+	}))
+}
+
+// Receive fills into, which has the length asked for, with the answer to the next
+// request. It waits for a request if there is none. The bytes are not verified:
+// decrypting does that, and Prove tells who is at fault.
+func (g *Get) Receive(into []byte) error {
+	select {
+	case length := <-g.requests:
+		if length != len(into) {
+			panic(fmt.Sprintf("nodeclient: %d bytes for a request of %d", len(into), length))
+		}
+	case <-g.over:
+		return g.err
+	}
+	g.s.NextMessage(g.idle)
+	return g.received(g.receiveData(into))
+}
+
+// receiveData reads the data frames that make up into.
+func (g *Get) receiveData(into []byte) error {
+	for filled := 0; filled < len(into); {
+		h, err := g.r.Next()
+		if err != nil {
+			return err
+		}
+		switch {
+		case h.Type == wire.TypeFail:
+			return readFail(g.r)
+		case h.Type != wire.TypeData:
+			return wire.Unexpected(h, "where data was asked for")
+		case h.Length > len(into)-filled:
+			return wire.Unexpected(h, "with more bytes than were asked for")
+		}
+		n, err := g.r.ReadData(into[filled:])
+		filled += n
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Prove has the node prove that it holds the leaves from first on of its shard,
+// that of slot in the segment with this layout and root, and returns them
+// verified. ErrWrongProof is evidence against the node. All requests have to be
+// received before.
+func (g *Get) Prove(segment order.SegmentID, layout erasure.Layout, root merkle.Hash, slot, first, count int) ([]byte, error) {
+	_, length, err := merkle.LeafRange(layout, first, count)
+	if err != nil {
+		return nil, fmt.Errorf("peer %s: prove: %w", g.node.Short(), err)
+	}
+	if len(g.requests) > 0 {
+		panic("nodeclient: Prove while requests are out")
+	}
+	if err := g.sent(g.w.WriteControl(wire.TypeProve, &pb.Prove{
+		Segment: segment[:], First: uint64(first), Count: uint32(count),
+	})); err != nil {
+		return nil, err
+	}
+	g.s.NextMessage(g.idle)
+	leaves := make([]byte, length)
+	proof, err := g.receiveProof(layout, leaves)
+	if err := g.received(err); err != nil {
+		return nil, err
+	}
+	if err := merkle.VerifyProof(root, layout, slot, first, count, leaves, proof); err != nil {
+		return nil, fmt.Errorf("peer %s: %w: %w", g.node.Short(), ErrWrongProof, err)
+	}
+	return leaves, nil
+}
+
+// receiveProof reads a proof and the leaves that come with it.
+func (g *Get) receiveProof(layout erasure.Layout, leaves []byte) (merkle.Proof, error) {
+	h, err := g.r.Next()
+	switch {
+	case err != nil:
+		return merkle.Proof{}, err
+	case h.Type == wire.TypeFail:
+		return merkle.Proof{}, readFail(g.r)
+	case h.Type != wire.TypeProof:
+		return merkle.Proof{}, wire.Unexpected(h, "where a proof was asked for")
+	}
+	var m pb.Proof
+	if err := g.r.ReadControl(&m); err != nil {
+		return merkle.Proof{}, err
+	}
+	if int64(m.Length) != int64(len(leaves)) {
+		return merkle.Proof{}, fmt.Errorf("%w: %d bytes of leaves instead of %d", ErrMisbehaved, m.Length, len(leaves))
+	}
+	if err := g.receiveData(leaves); err != nil {
+		return merkle.Proof{}, err
+	}
+	path, err := merkle.SplitHashes(m.Path)
+	if err != nil {
+		return merkle.Proof{}, fmt.Errorf("%w: path: %w", ErrMisbehaved, err)
+	}
+	slotPath, err := merkle.SplitHashes(m.SlotPath)
+	if err != nil {
+		return merkle.Proof{}, fmt.Errorf("%w: slot path: %w", ErrMisbehaved, err)
+	}
+	if m.Size != uint64(layout.Size) {
+		// The proof would fail; this says better why.
+		return merkle.Proof{}, fmt.Errorf("%w: it is for a segment of %d bytes, not %d", ErrMisbehaved, m.Size, layout.Size)
+	}
+	return merkle.Proof{Path: path, SlotPath: slotPath}, nil
+}
+
+// Close ends the stream.
+func (g *Get) Close() error {
+	err := g.s.CloseWrite()
+	g.Reset()
+	return err
+}
+
+// Reset cuts the stream. It may be called from anywhere, at any time.
+func (g *Get) Reset() { g.fail(fmt.Errorf("peer %s: %w", g.node.Short(), ErrOver)) }
+
+// sent ends the stream if a write failed.
+func (g *Get) sent(err error) error {
+	if err == nil {
+		return nil
+	}
+	return g.fail(err)
+}
+
+// received ends the stream unless err is what the node said of one request.
+func (g *Get) received(err error) error {
+	var said *wire.Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &said):
+		return fault(g.node, err)
+	default:
+		return g.fail(fault(g.node, err))
+	}
+}
+
+// fail ends the stream with its first error and returns that.
+func (g *Get) fail(err error) error {
+	g.mu.Lock()
+	if g.err == nil {
+		g.err = err
+		close(g.over)
+	}
+	err = g.err
+	g.mu.Unlock()
+	g.s.Reset()
+	return err
+}

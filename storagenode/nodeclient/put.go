@@ -1,0 +1,229 @@
+package nodeclient
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/cairnstorage/cairn/proto/erasure"
+	"github.com/cairnstorage/cairn/proto/ident"
+	"github.com/cairnstorage/cairn/proto/merkle"
+	"github.com/cairnstorage/cairn/proto/order"
+	"github.com/cairnstorage/cairn/proto/pb"
+	"github.com/cairnstorage/cairn/proto/transport"
+	"github.com/cairnstorage/cairn/proto/wire"
+)
+
+// MaxUnanswered is how many shards of one stream may await their answers.
+const MaxUnanswered = 64
+
+// Put is a stream of shards to a node, one after another. One goroutine may send
+// with Begin, Data and End while another takes the Answers. After an error the
+// stream is over and every call returns that error.
+type Put struct {
+	s     *transport.Stream
+	w     *wire.Writer
+	lease Lease
+	node  ident.ID
+	idle  time.Duration
+
+	answers chan answer
+	over    chan struct{} // closed when err is set
+
+	mu      sync.Mutex
+	segment order.SegmentID // of the shard being sent
+	pending []order.Stored  // ended, not yet answered
+	err     error
+}
+
+type answer struct {
+	signed  *pb.Signed
+	receipt *order.Receipt
+}
+
+// OpenPut opens a stream to put shards under the lease. ctx bounds the opening alone.
+func (d Dialer) OpenPut(ctx context.Context, addr transport.Address, lease Lease) (*Put, error) {
+	s, w, err := d.open(ctx, addr, lease)
+	if err != nil {
+		return nil, err
+	}
+	p := &Put{
+		s: s, w: w, lease: lease, node: addr.ID, idle: d.idle(),
+		answers: make(chan answer, MaxUnanswered),
+		over:    make(chan struct{}),
+	}
+	s.SetReadIdle(0) // End and the answers set the deadline
+	go p.receive()
+	return p, nil
+}
+
+// Begin starts a shard of at most maxSize bytes.
+func (p *Put) Begin(segment order.SegmentID, maxSize int64) error {
+	p.mu.Lock()
+	p.segment = segment
+	p.mu.Unlock()
+	return p.sent(p.w.Queue(wire.TypePutBegin, &pb.PutBegin{Segment: segment[:], MaxSize: uint64(maxSize)}))
+}
+
+// Data sends the next bytes of the shard, which begin at buf[wire.HeaderSize];
+// the bytes before are overwritten.
+func (p *Put) Data(buf []byte) error {
+	return p.sent(p.w.WriteData(buf))
+}
+
+// End ends the shard, which is that of the node's slot in a segment with this
+// layout, segment root and shard roots. Its answer comes with Answer.
+func (p *Put) End(layout erasure.Layout, root merkle.Hash, shardRoots []merkle.Hash) error {
+	p.mu.Lock()
+	if len(p.pending) == MaxUnanswered {
+		p.mu.Unlock()
+		return p.fail(fmt.Errorf("more than %d shards await their answers: %w", MaxUnanswered, ErrOver))
+	}
+	p.pending = append(p.pending, order.Stored{
+		Segment: p.segment, Root: root, Size: layout.Size, Group: p.lease.Group, Serial: p.lease.Limit.Serial,
+	})
+	if len(p.pending) == 1 {
+		p.await()
+	}
+	p.mu.Unlock()
+	return p.sent(p.w.WriteControl(wire.TypePutEnd, &pb.PutEnd{
+		Size: uint64(layout.Size), Root: root[:], ShardRoots: merkle.JoinHashes(shardRoots),
+	}))
+}
+
+// Cancel gives up the shard that was begun; there is no answer to it.
+func (p *Put) Cancel() error {
+	return p.sent(p.w.WriteControl(wire.TypePutCancel, &pb.PutCancel{}))
+}
+
+// Answer returns the node's receipt for the next shard, in the order of End, once
+// the shard is durable there. The receipt is signed by the node and says what was
+// put. If the node refuses, the error is what it said (see package wire).
+func (p *Put) Answer() (*pb.Signed, *order.Receipt, error) {
+	select {
+	case a := <-p.answers:
+		return a.signed, a.receipt, nil
+	case <-p.over:
+	}
+	select { // what came before the end still counts
+	case a := <-p.answers:
+		return a.signed, a.receipt, nil
+	default:
+		return nil, nil, p.err
+	}
+}
+
+// Close ends the stream after the last answer.
+func (p *Put) Close() error {
+	p.mu.Lock()
+	unanswered := len(p.pending)
+	p.mu.Unlock()
+	err := p.s.CloseWrite()
+	if unanswered > 0 {
+		err = fmt.Errorf("peer %s: %d shards are unanswered: %w", p.node.Short(), unanswered, ErrOver)
+	}
+	p.Reset()
+	return err
+}
+
+// Reset cuts the stream. It may be called from anywhere, at any time.
+func (p *Put) Reset() { p.fail(fmt.Errorf("peer %s: %w", p.node.Short(), ErrOver)) }
+
+// receive takes what the node says, also while a shard is being sent: a node that
+// refuses must not be sent the rest.
+func (p *Put) receive() {
+	r := wire.NewReader(p.s)
+	for {
+		a, err := p.receiveOne(r)
+		if err != nil {
+			p.fail(err)
+			return
+		}
+		p.answers <- a // has room for all that can be pending
+	}
+}
+
+func (p *Put) receiveOne(r *wire.Reader) (answer, error) {
+	h, err := r.Next()
+	switch {
+	case err != nil:
+		return answer{}, fault(p.node, err)
+	case h.Type == wire.TypeFail:
+		return answer{}, fault(p.node, readFail(r))
+	case h.Type != wire.TypePutDone:
+		return answer{}, fault(p.node, wire.Unexpected(h, "as an answer to PutEnd"))
+	}
+	var done pb.PutDone
+	if err := r.ReadControl(&done); err != nil {
+		return answer{}, fault(p.node, err)
+	}
+	want, err := p.next()
+	if err != nil {
+		return answer{}, err
+	}
+	receipt, err := order.OpenReceipt(done.GetReceipt(), p.node)
+	if err == nil {
+		// What time it is there is for the satellite to judge.
+		want.Now = receipt.Stored
+		err = receipt.Check(want)
+	}
+	if err != nil {
+		return answer{}, fmt.Errorf("peer %s: %w: %w", p.node.Short(), ErrWrongReceipt, err)
+	}
+	return answer{signed: done.Receipt, receipt: receipt}, nil
+}
+
+// next is what the next receipt has to say.
+func (p *Put) next() (order.Stored, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.pending) == 0 {
+		return order.Stored{}, fmt.Errorf("peer %s: %w: an answer to nothing", p.node.Short(), ErrMisbehaved)
+	}
+	want := p.pending[0]
+	p.pending = p.pending[1:]
+	p.await()
+	return want, nil
+}
+
+// await gives the node time for its next answer, or endless time if it owes none.
+// What was sent may still be on its way, so there is twice the usual patience.
+// The caller holds the lock.
+func (p *Put) await() {
+	if len(p.pending) == 0 {
+		p.s.SetReadDeadline(time.Time{})
+		return
+	}
+	p.s.SetReadDeadline(time.Now().Add(2 * p.idle))
+}
+
+// sent turns the error of a write into that of the stream: a node that refuses
+// says why before it cuts the stream, and receive hears it.
+func (p *Put) sent(err error) error {
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, transport.ErrReset) {
+		p.s.SetReadDeadline(time.Now().Add(lastWord))
+		<-p.over
+	}
+	return p.fail(err)
+}
+
+// lastWord is how long to wait for a node to say why it cut the stream.
+const lastWord = 2 * time.Second
+
+// fail ends the stream with its first error and returns that.
+func (p *Put) fail(err error) error {
+	p.mu.Lock()
+	if p.err == nil {
+		p.err = err
+		close(p.over)
+	}
+	err = p.err
+	p.mu.Unlock()
+	p.s.Reset()
+	return err
+}
