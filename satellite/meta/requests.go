@@ -1,6 +1,5 @@
 package meta
 
-
 // CommitRequest makes an object visible. It has extents, or inline ciphertext,
 // or neither (an empty object). Size is the sum of the extents' lengths,
 // including those of the upload, or the plaintext size of the inline bytes.
@@ -71,8 +70,8 @@ type ListRequest struct {
 // Item is an object, or the common prefix of those a level below. An object
 // key may also be a prefix; the object comes first.
 type Item struct {
-	Object           // Key is whole
-	Prefix    []byte // set instead of Object
+	Object        // Key is whole
+	Prefix []byte // set instead of Object
 }
 
 // ListPage is one page of a listing.
@@ -100,4 +99,3 @@ type Expired struct {
 	Uploads, Nonces int
 	More            bool // call again
 }
-

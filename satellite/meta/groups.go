@@ -1,0 +1,179 @@
+package meta
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/cairnstorage/cairn/satellite/kv"
+)
+
+// PutGroup stores a group's first or next epoch. ErrStaleEpoch when there is
+// one already, or the one before is missing.
+func (s *Store) PutGroup(ctx context.Context, g Group) error {
+	if g.ID == 0 || g.Record == nil {
+		return fmt.Errorf("%w: a group needs an id and a signed record", ErrInvalid)
+	}
+	return s.kv.Update(ctx, func(tx kv.Tx) error {
+		h, err := getHead(tx, g.ID)
+		if err != nil && !errors.Is(err, ErrGroupNotFound) {
+			return err
+		}
+		if g.Epoch != h.epoch+1 {
+			return fmt.Errorf("%w: group %d has epoch %d, so the next is not %d", ErrStaleEpoch, g.ID, h.epoch, g.Epoch)
+		}
+		h.epoch = g.Epoch
+		if err := raiseCounter(tx, counterGroup, g.ID); err != nil {
+			return err
+		}
+		if err := tx.Set(groupKey(g.ID, g.Epoch), encodeSigned(g.Record)); err != nil {
+			return err
+		}
+		return tx.Set(headKey(g.ID), h.encode())
+	})
+}
+
+// raiseCounter makes a counter at least n.
+func raiseCounter(tx kv.Tx, counter string, n uint32) error {
+	have, err := getCounter(tx, counter)
+	if err != nil || have >= n {
+		return err
+	}
+	return tx.Set(counterKey(counter), putUvarint(nil, uint64(n)))
+}
+
+// NextGroup returns the lowest id that no group ever had.
+func (s *Store) NextGroup(ctx context.Context) (id uint32, err error) {
+	err = s.kv.View(ctx, func(r kv.Reader) error {
+		id, err = getCounter(r, counterGroup)
+		return err
+	})
+	return id + 1, err
+}
+
+// Groups returns every group at its newest epoch, by id.
+func (s *Store) Groups(ctx context.Context) (groups []GroupState, err error) {
+	err = s.kv.View(ctx, func(r kv.Reader) error {
+		groups = nil
+		heads := []byte{kindHead}
+		for pair, err := range r.Scan(heads, kv.PrefixEnd(heads)) {
+			if err != nil {
+				return err
+			}
+			id, h, err := parseHead(pair)
+			if err != nil {
+				return err
+			}
+			g, err := getGroup(r, id, h.epoch)
+			if err != nil {
+				return err
+			}
+			groups = append(groups, GroupState{Group: g, Journal: h.Journal})
+		}
+		return nil
+	})
+	return groups, err
+}
+
+func parseHead(pair kv.Pair) (uint32, head, error) {
+	if len(pair.Key) != 5 {
+		return 0, head{}, fmt.Errorf("%w: journal head under key %x", ErrDamaged, pair.Key)
+	}
+	h, err := decodeHead(pair.Value)
+	return binary.BigEndian.Uint32(pair.Key[1:]), h, err
+}
+
+func getGroup(r kv.Reader, id uint32, epoch uint64) (Group, error) {
+	v, err := r.Get(groupKey(id, epoch))
+	if isNotFound(err) {
+		return Group{}, fmt.Errorf("%w: %d at epoch %d", ErrGroupNotFound, id, epoch)
+	}
+	if err != nil {
+		return Group{}, err
+	}
+	record, err := decodeSigned(v)
+	return Group{ID: id, Epoch: epoch, Record: record}, err
+}
+
+// GroupAt returns a group's record at an epoch, also a past one; epoch 0 is
+// the newest. Error: ErrGroupNotFound.
+func (s *Store) GroupAt(ctx context.Context, id uint32, epoch uint64) (g Group, err error) {
+	err = s.kv.View(ctx, func(r kv.Reader) error {
+		at := epoch
+		if at == 0 {
+			h, err := getHead(r, id)
+			if err != nil {
+				return err
+			}
+			at = h.epoch
+		}
+		g, err = getGroup(r, id, at)
+		return err
+	})
+	return g, err
+}
+
+// Journals returns the state of the journals of the groups named; unknown
+// groups are missing in the result.
+func (s *Store) Journals(ctx context.Context, groups []uint32) (map[uint32]Journal, error) {
+	found := make(map[uint32]Journal, len(groups))
+	err := s.kv.View(ctx, func(r kv.Reader) error {
+		for _, id := range groups {
+			h, err := getHead(r, id)
+			if errors.Is(err, ErrGroupNotFound) {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			found[id] = h.Journal
+		}
+		return nil
+	})
+	return found, err
+}
+
+// Entries returns up to limit (0: MaxList) entries of a group's journal after
+// seq, and the journal's state, as of one moment. Error: ErrGroupNotFound.
+func (s *Store) Entries(ctx context.Context, group uint32, after uint64, limit int) (entries []Entry, j Journal, err error) {
+	limit = pageLimit(limit, MaxList)
+	err = s.kv.View(ctx, func(r kv.Reader) error {
+		entries = nil
+		h, err := getHead(r, group)
+		if err != nil {
+			return err
+		}
+		j = h.Journal
+		if after >= h.Head {
+			return nil
+		}
+		seq := after
+		for pair, err := range r.Scan(entryKey(group, after+1), entryKey(group, h.Head+1)) {
+			if err != nil {
+				return err
+			}
+			if len(entries) == limit {
+				return nil
+			}
+			seq++
+			if !bytes.Equal(pair.Key, entryKey(group, seq)) {
+				break
+			}
+			e, err := decodeEntry(seq, bytes.Clone(pair.Value))
+			if err != nil {
+				return err
+			}
+			entries = append(entries, e)
+		}
+		if len(entries) < limit && seq != h.Head {
+			return fmt.Errorf("%w: group %d lacks journal entry %d", ErrDamaged, group, seq)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, Journal{}, err
+	}
+	return entries, j, nil
+}

@@ -1,0 +1,51 @@
+package meta
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/cairnstorage/cairn/proto/ident"
+	"github.com/cairnstorage/cairn/satellite/kv"
+)
+
+// PutNodes stores what is known of nodes.
+func (s *Store) PutNodes(ctx context.Context, nodes []Node) error {
+	if len(nodes) == 0 {
+		return nil
+	}
+	return s.kv.Update(ctx, func(tx kv.Tx) error {
+		for i := range nodes {
+			if nodes[i].ID.IsZero() {
+				return fmt.Errorf("%w: node without id", ErrInvalid)
+			}
+			if err := tx.Set(nodeKey(nodes[i].ID), nodes[i].encode()); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Nodes returns every node, by the bytes of its id.
+func (s *Store) Nodes(ctx context.Context) (nodes []Node, err error) {
+	err = s.kv.View(ctx, func(r kv.Reader) error {
+		nodes = nil
+		prefix := []byte{kindNode}
+		for pair, err := range r.Scan(prefix, kv.PrefixEnd(prefix)) {
+			if err != nil {
+				return err
+			}
+			id, err := ident.IDFromBytes(pair.Key[1:])
+			if err != nil {
+				return fmt.Errorf("%w: node under key %x", ErrDamaged, pair.Key)
+			}
+			n, err := decodeNode(id, pair.Value)
+			if err != nil {
+				return err
+			}
+			nodes = append(nodes, n)
+		}
+		return nil
+	})
+	return nodes, err
+}

@@ -1,0 +1,140 @@
+package meta
+
+import (
+	"context"
+	"errors"
+
+	"github.com/cairnstorage/cairn/proto/pb"
+	"github.com/cairnstorage/cairn/satellite/kv"
+)
+
+// Stats counts what there is.
+func (s *Store) Stats(ctx context.Context) (st Stats, err error) {
+	err = s.kv.View(ctx, func(r kv.Reader) error {
+		st = Stats{}
+		projects, err := allProjects(r)
+		if err != nil {
+			return err
+		}
+		st.Projects = uint64(len(projects))
+		for i := range projects {
+			st.Objects += projects[i].Objects
+			st.Bytes += projects[i].Bytes
+		}
+		for pair, err := range r.Scan([]byte{kindHead}, []byte{kindHead + 1}) {
+			if err != nil {
+				return err
+			}
+			_, h, err := parseHead(pair)
+			if err != nil {
+				return err
+			}
+			st.Groups++
+			st.Segments += h.Segments
+			st.Stored += h.Bytes
+		}
+		for _, err := range r.Scan([]byte{kindUpload}, []byte{kindUpload + 1}) {
+			if err != nil {
+				return err
+			}
+			st.Uploads++
+		}
+		return nil
+	})
+	return st, err
+}
+
+// Trouble returns the trouble the satellite is in; nil when there is none.
+func (s *Store) Trouble(ctx context.Context) (t *Trouble, err error) {
+	err = s.kv.View(ctx, func(r kv.Reader) error {
+		t, err = getTrouble(r)
+		return err
+	})
+	return t, err
+}
+
+func getTrouble(r kv.Reader) (*Trouble, error) {
+	v, err := r.Get(troubleKey())
+	if isNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	t, err := decodeTrouble(v)
+	if err != nil {
+		return nil, err
+	}
+	return &t, nil
+}
+
+// AddTrouble notes proof that a group's journal was once head entries long,
+// and returns all the trouble there is. The first text stays.
+func (s *Store) AddTrouble(ctx context.Context, group uint32, head uint64, text string) (all Trouble, err error) {
+	now := s.timestamp()
+	err = s.kv.Update(ctx, func(tx kv.Tx) error {
+		t, err := getTrouble(tx)
+		if err != nil {
+			return err
+		}
+		if t == nil {
+			t = &Trouble{Text: text, Since: now, Heads: map[uint32]uint64{}}
+		}
+		t.Heads[group] = max(t.Heads[group], head)
+		all = *t
+		return tx.Set(troubleKey(), t.encode())
+	})
+	return all, err
+}
+
+// ClearTrouble accepts the loss: the journals are filled up to the lengths that
+// were proved, so that nodes follow them again, and the trouble is forgotten.
+// Nothing should be written meanwhile.
+func (s *Store) ClearTrouble(ctx context.Context) error {
+	for more := true; more; {
+		err := s.kv.Update(ctx, func(tx kv.Tx) error {
+			more = false
+			t, err := getTrouble(tx)
+			if err != nil || t == nil {
+				return err
+			}
+			c := newChange(tx)
+			for _, group := range sortedKeys(t.Heads) {
+				if err := c.fill(group, t.Heads[group]); err != nil {
+					return err
+				}
+			}
+			if err := c.flush(); err != nil {
+				return err
+			}
+			if c.work >= batchWork {
+				more = true
+				return nil
+			}
+			return tx.Delete(troubleKey())
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fill appends filler entries until a journal has this length, as far as one
+// transaction should. Of a group that was lost only the id is taken.
+func (c *change) fill(group uint32, length uint64) error {
+	h, err := c.head(group)
+	if errors.Is(err, ErrGroupNotFound) {
+		return raiseCounter(c.tx, counterGroup, group)
+	}
+	if err != nil {
+		return err
+	}
+	for ; h.Head < length && c.work < batchWork; c.work++ {
+		e := Entry{Kind: pb.EntryKind_ENTRY_KIND_TOMBSTONE}
+		if err := c.appendEntry(group, h, &e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
