@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cairnstorage/cairn/proto/ident"
@@ -25,6 +26,7 @@ type lease struct {
 	signed *pb.GroupLease // group record and limit as they are shown to nodes
 	nodes  []leaseNode    // by slot
 	until  time.Time      // by this machine's clock, which may differ from the satellite's
+	used   atomic.Int64   // bytes asked of the node that was asked for most, by who uses the lease
 }
 
 // leaseNode is how to reach the holder of a slot. The satellite's word on who
@@ -34,7 +36,10 @@ type leaseNode struct {
 	online  bool
 }
 
-func (l *lease) fresh(now time.Time) bool { return now.Before(l.until) }
+// fresh tells whether a lease has the time and bytes for some segments more.
+func (l *lease) fresh(now time.Time) bool {
+	return now.Before(l.until) && l.used.Load() <= l.limit.MaxBytes-l.limit.MaxBytes/8
+}
 
 // leases keeps the leases of a project for reuse: one serves many segments
 // and many objects. It is safe for concurrent use.
