@@ -21,6 +21,7 @@ type Config struct {
 	// LogSegment is the size in bytes after which a new log file is begun;
 	// 0 means 16 MiB.
 	LogSegment int64
-	// MemTable is the size in bytes of Badger's memory tables; 0 means 16 MiB.
+	// MemTable is the size in bytes of Badger's memory tables, at least 4 MiB;
+	// 0 means 16 MiB.
 	MemTable int64
 }

@@ -1,0 +1,256 @@
+package badgerkv
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+	"github.com/dgraph-io/badger/v4/table"
+	"github.com/dgraph-io/ristretto/v2/z"
+
+	"github.com/cairnstorage/cairn/satellite/kv"
+)
+
+// Badger keeps some keys for itself, so all of ours have a byte before them.
+const (
+	userPrefix = 'k'
+	markKey    = "m" // ends every record; its value is the store id
+)
+
+// engine is Badger as the place of the state.
+type engine struct {
+	db  *badger.DB
+	dir string
+}
+
+// badgerOptions are those of a small machine: little memory, no syncing, no
+// value log in use, nothing compressed (what is stored here is mostly keys,
+// hashes and ciphertext), so nothing cached beside the page cache.
+func badgerOptions(dir string, memTable int64, log *slog.Logger) badger.Options {
+	return badger.DefaultOptions(dir).
+		WithLogger(badgerLogger{log}).
+		WithSyncWrites(false).
+		WithDetectConflicts(false).
+		WithMetricsEnabled(false).
+		WithMemTableSize(memTable).
+		WithNumMemtables(2).
+		WithNumLevelZeroTables(4).
+		WithNumLevelZeroTablesStall(8).
+		WithNumCompactors(2).
+		WithValueLogFileSize(16 << 20).
+		WithValueThreshold(kv.MaxValue + 1).
+		WithCompression(options.None).
+		WithBlockCacheSize(0).
+		WithIndexCacheSize(0).
+		WithChecksumVerificationMode(options.OnBlockRead)
+}
+
+// surveyTables checks every block of every table that Badger's manifest names
+// and returns the newest number in them. Badger itself opens with a panic, or
+// deletes what a shortened manifest no longer names.
+func surveyTables(dir string, log *slog.Logger) (found bool, newest uint64, err error) {
+	manifest, found, err := readManifest(dir, log)
+	if err != nil || !found {
+		return found, 0, err
+	}
+	for id, t := range manifest.Tables {
+		version, err := surveyTable(filepath.Join(dir, table.IDToFilename(id)), t)
+		if err != nil {
+			return true, 0, err
+		}
+		newest = max(newest, version)
+	}
+	return true, newest, nil
+}
+
+func readManifest(dir string, log *slog.Logger) (m badger.Manifest, found bool, err error) {
+	f, err := os.Open(filepath.Join(dir, badger.ManifestFilename))
+	if errors.Is(err, fs.ErrNotExist) {
+		if tables, _ := filepath.Glob(filepath.Join(dir, "*.sst")); len(tables) > 0 {
+			return m, false, damaged("%s has tables and no %s", dir, badger.ManifestFilename)
+		}
+		return m, false, nil
+	}
+	if err != nil {
+		return m, false, fmt.Errorf("badgerkv: reading Badger's manifest: %w", err)
+	}
+	defer f.Close()
+	m, _, err = badger.ReplayManifestFile(f, 0, badgerOptions(dir, 0, log))
+	if err != nil {
+		return m, false, damaged("%s: %v", f.Name(), err)
+	}
+	return m, true, nil
+}
+
+// surveyTable reads the whole table at path and returns the newest number in
+// it.
+func surveyTable(path string, t badger.TableManifest) (newest uint64, err error) {
+	defer func() { // the table package trusts lengths that it reads
+		if r := recover(); r != nil {
+			err = damaged("table %s cannot be read: %v", path, firstLine(fmt.Sprint(r)))
+		}
+	}()
+	if err := checkFooter(path); err != nil {
+		return 0, err
+	}
+	file, err := z.OpenMmapFile(path, os.O_RDONLY, 0)
+	if err != nil {
+		return 0, fmt.Errorf("badgerkv: opening a table: %w", err)
+	}
+	opened, err := table.OpenTable(file, table.Options{
+		ReadOnly:    true,
+		ChkMode:     options.OnTableRead,
+		Compression: t.Compression,
+		BlockSize:   4 << 10,
+	})
+	if err != nil {
+		return 0, damaged("table %s: %v", path, firstLine(err.Error()))
+	}
+	defer opened.Close(-1)
+	return opened.MaxVersion(), nil
+}
+
+// checkFooter checks the two lengths at the end of a table, on which the table
+// package would end the process.
+func checkFooter(path string) error {
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return damaged("table %s is missing", path)
+	}
+	if err != nil {
+		return fmt.Errorf("badgerkv: reading a table: %w", err)
+	}
+	for range 2 { // the checksum, then the index before it
+		if len(b) < 4 {
+			return damaged("table %s is cut off", path)
+		}
+		tail := b[len(b)-4:]
+		n := uint64(tail[0])<<24 | uint64(tail[1])<<16 | uint64(tail[2])<<8 | uint64(tail[3])
+		b = b[:len(b)-4]
+		if n == 0 || n > uint64(len(b)) {
+			return damaged("table %s is cut off or damaged", path)
+		}
+		b = b[:uint64(len(b))-n]
+	}
+	return nil
+}
+
+// openEngine opens Badger on its tables alone.
+func openEngine(dir string, memTable int64, log *slog.Logger) (*engine, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("badgerkv: %w", err)
+	}
+	// Badger would flush what it finds in .mem files, with or without what
+	// a damaged one lost, and tables must never have holes. The others hold
+	// nothing at all here.
+	for _, pattern := range []string{"*.mem", "*.vlog", "DISCARD", badger.KeyRegistryFileName} {
+		names, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil {
+			return nil, fmt.Errorf("badgerkv: %w", err)
+		}
+		for _, name := range names {
+			if err := os.Remove(name); err != nil {
+				return nil, fmt.Errorf("badgerkv: %w", err)
+			}
+		}
+	}
+	db, err := badger.OpenManaged(badgerOptions(dir, memTable, log))
+	if err != nil {
+		return nil, fmt.Errorf("badgerkv: opening Badger in %s: %w", dir, err)
+	}
+	return &engine{db: db, dir: dir}, nil
+}
+
+// apply commits the writes of record seq, in several transactions where one
+// would be too big. The mark comes last: where it is, the whole record is.
+func (e *engine) apply(seq uint64, id storeID, w writes) error {
+	txn := e.db.NewTransactionAt(seq, true)
+	defer func() { txn.Discard() }()
+	put := func(key, value []byte) error {
+		set := func() error {
+			if value == nil {
+				return txn.Delete(key)
+			}
+			return txn.Set(key, value)
+		}
+		err := set()
+		if !errors.Is(err, badger.ErrTxnTooBig) {
+			return err
+		}
+		if err := txn.CommitAt(seq, nil); err != nil {
+			return err
+		}
+		txn = e.db.NewTransactionAt(seq, true)
+		return set()
+	}
+	for key, value := range w {
+		if err := put(userKey([]byte(key)), value); err != nil {
+			return fmt.Errorf("badgerkv: giving record %d to Badger: %w", seq, err)
+		}
+	}
+	if err := put([]byte(markKey), id[:]); err != nil {
+		return fmt.Errorf("badgerkv: giving record %d to Badger: %w", seq, err)
+	}
+	if err := txn.CommitAt(seq, nil); err != nil {
+		return fmt.Errorf("badgerkv: giving record %d to Badger: %w", seq, err)
+	}
+	return nil
+}
+
+// owner returns the store id in Badger's mark, if there is one.
+func (e *engine) owner(at uint64) (id storeID, found bool, err error) {
+	txn := e.db.NewTransactionAt(at, false)
+	defer txn.Discard()
+	item, err := txn.Get([]byte(markKey))
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return id, false, nil
+	}
+	if err == nil {
+		err = item.Value(func(v []byte) error { copy(id[:], v); return nil })
+	}
+	if err != nil {
+		return id, false, fmt.Errorf("badgerkv: reading Badger's mark: %w", err)
+	}
+	return id, true, nil
+}
+
+// flushed returns the newest number in Badger's tables, made durable with
+// every record before it.
+func (e *engine) flushed() (uint64, error) {
+	var newest uint64
+	for _, t := range e.db.Tables() {
+		newest = max(newest, t.MaxVersion)
+	}
+	// Badger syncs tables and manifest, but not the tables' names.
+	return newest, syncDir(e.dir)
+}
+
+// userKey returns the key under which Badger has key.
+func userKey(key []byte) []byte {
+	b := make([]byte, 0, 1+len(key))
+	return append(append(b, userPrefix), key...)
+}
+
+func firstLine(s string) string {
+	s, _, _ = strings.Cut(strings.TrimSpace(s), "\n")
+	return s
+}
+
+// badgerLogger passes Badger's words on; what it calls information is detail
+// to us.
+type badgerLogger struct{ log *slog.Logger }
+
+func (l badgerLogger) say(level func(string, ...any), format string, args []any) {
+	level("badger: " + strings.TrimSpace(fmt.Sprintf(format, args...)))
+}
+
+func (l badgerLogger) Errorf(f string, a ...any)   { l.say(l.log.Error, f, a) }
+func (l badgerLogger) Warningf(f string, a ...any) { l.say(l.log.Warn, f, a) }
+func (l badgerLogger) Infof(f string, a ...any)    { l.say(l.log.Debug, f, a) }
+func (l badgerLogger) Debugf(string, ...any)       {}
