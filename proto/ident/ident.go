@@ -124,9 +124,10 @@ func (k Key) Sign(context string, body []byte) []byte {
 	return ed25519.Sign(k.private, signingBytes(context, body))
 }
 
-// Verify reports whether sig is the signature of id over body in context.
+// Verify reports whether sig is the signature of id over body in context. The
+// zero ID, a weak key that anyone can sign for, signs nothing.
 func Verify(id ID, context string, body, sig []byte) bool {
-	return len(sig) == SignatureSize && ed25519.Verify(id[:], signingBytes(context, body), sig)
+	return !id.IsZero() && len(sig) == SignatureSize && ed25519.Verify(id[:], signingBytes(context, body), sig)
 }
 
 // signingBytes is context ‖ 0x00 ‖ body.

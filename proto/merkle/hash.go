@@ -45,6 +45,9 @@ type Hash [HashSize]byte
 // String is h in hexadecimal.
 func (h Hash) String() string { return hex.EncodeToString(h[:]) }
 
+// MarshalText is String, for JSON.
+func (h Hash) MarshalText() ([]byte, error) { return []byte(h.String()), nil }
+
 // HashFromBytes makes a Hash of bytes as they travel in messages. Any length
 // but HashSize is ErrHash.
 func HashFromBytes(raw []byte) (Hash, error) {

@@ -11,17 +11,14 @@ import (
 // hash of every 64 KiB subtree for proofs later on. It is not safe for
 // concurrent use.
 type Hasher struct {
-	leaf     hash.Hash // over the prefix and the bytes of the open leaf
-	fill     int       // bytes in the open leaf, less than LeafSize
-	count    int       // whole leaves in the open subtree, less than subtreeLeaves
-	left     [subtreeLevels]Hash
-	subtrees []Hash // the whole subtrees
+	leaf     hash.Hash           // over the prefix and the bytes of the open leaf
+	fill     int                 // bytes in the open leaf, less than LeafSize
+	count    int                 // whole leaves in the open subtree, less than subtreeLeaves
+	left     [subtreeLevels]Hash // [i]: root of 2^i leaves that awaits its right sibling, if bit i of count is set
+	subtrees []Hash              // the whole subtrees
 	size     int64
-	sum      [HashSize]byte // scratch that does not escape anew each time
+	sum      [HashSize]byte // scratch, so that none is allocated for each leaf
 }
-
-// In a Hasher left[i] is the root of 2^i leaves if bit i of count is set, and
-// waits for its right sibling.
 
 // NewHasher makes a Hasher that does not allocate until it has taken in more
 // than expected bytes.

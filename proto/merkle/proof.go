@@ -26,8 +26,12 @@ type Proof struct {
 }
 
 // LeafRange is where in a shard, in bytes, count leaves from first on lie. It
-// returns ErrRange unless the shard has all of them and there is at least one.
+// returns ErrRange unless the shard has all of them and there is at least one,
+// and erasure.ErrLayout if l is not valid.
 func LeafRange(l erasure.Layout, first, count int) (offset, length int64, err error) {
+	if err := l.Validate(); err != nil {
+		return 0, 0, err
+	}
 	leaves := LeafCount(l.ShardSize())
 	if first < 0 || count < 1 || first >= leaves || count > leaves-first {
 		return 0, 0, fmt.Errorf("%w: %d leaves from %d on, of %d", ErrRange, count, first, leaves)
@@ -37,7 +41,7 @@ func LeafRange(l erasure.Layout, first, count int) (offset, length int64, err er
 }
 
 // Window is which bytes of a shard Prove needs for count leaves from first on:
-// the 64 KiB subtrees the range touches. It returns ErrRange as LeafRange does.
+// the 64 KiB subtrees that the range touches. It returns the errors of LeafRange.
 func Window(l erasure.Layout, first, count int) (offset, length int64, err error) {
 	start, size, err := LeafRange(l, first, count)
 	if err != nil {
@@ -51,13 +55,14 @@ func Window(l erasure.Layout, first, count int) (offset, length int64, err error
 // Prove makes the proof for count leaves from first on of the shard in slot. It
 // needs the shard roots of all slots, the hashes retained by Hasher.Subtrees,
 // and the bytes of the shard that Window names. It returns ErrRange for leaves
-// that do not exist and ErrCorrupt if window does not match subtrees.
+// that do not exist and ErrCorrupt if window does not match subtrees, so that no
+// proof is made from damaged data.
 func Prove(l erasure.Layout, slot int, shardRoots, subtrees []Hash, first, count int, window []byte) (Proof, error) {
-	if err := checkSlot(l, slot); err != nil {
-		return Proof{}, err
-	}
 	offset, length, err := Window(l, first, count)
 	if err != nil {
+		return Proof{}, err
+	}
+	if err := checkSlot(l, slot); err != nil {
 		return Proof{}, err
 	}
 	s := shard{leafCount: LeafCount(l.ShardSize()), subtrees: subtrees, firstLeaf: int(offset / LeafSize)}
@@ -69,10 +74,12 @@ func Prove(l erasure.Layout, slot int, shardRoots, subtrees []Hash, first, count
 	if !s.intact() {
 		return Proof{}, ErrCorrupt
 	}
-	slots := hashSlots(shardRoots)
 	inShard := prover{first: first, end: first + count, hash: s.hash}
 	inShard.walk(0, s.leafCount)
-	overSlots := prover{first: slot, end: slot + 1, hash: func(lo, hi int) Hash { return hashTree(slots[lo:hi]) }}
+
+	slots := hashSlots(shardRoots)
+	overSlots := prover{first: slot, end: slot + 1,
+		hash: func(lo, hi int) Hash { return hashTree(slots[lo:hi]) }}
 	overSlots.walk(0, l.Total)
 	return Proof{Path: inShard.path, SlotPath: overSlots.path}, nil
 }
@@ -82,11 +89,11 @@ func Prove(l erasure.Layout, slot int, shardRoots, subtrees []Hash, first, count
 // asked for and the segment cannot have is ErrRange or erasure.ErrLayout; what
 // the prover got wrong is ErrProof.
 func VerifyProof(root Hash, l erasure.Layout, slot, first, count int, leaves []byte, p Proof) error {
-	if err := checkSlot(l, slot); err != nil {
-		return err
-	}
 	_, length, err := LeafRange(l, first, count)
 	if err != nil {
+		return err
+	}
+	if err := checkSlot(l, slot); err != nil {
 		return err
 	}
 	if int64(len(leaves)) != length {
@@ -96,9 +103,11 @@ func VerifyProof(root Hash, l erasure.Layout, slot, first, count int, leaves []b
 	inShard := verifier{first: first, end: first + count, path: p.Path,
 		hash: func(lo, hi int) Hash { return hashTree(hashes[lo-first : hi-first]) }}
 	shardRoot := inShard.walk(0, LeafCount(l.ShardSize()))
+
 	overSlots := verifier{first: slot, end: slot + 1, path: p.SlotPath,
 		hash: func(lo, hi int) Hash { return hashSlot(&shardRoot) }}
 	slots := overSlots.walk(0, l.Total)
+
 	if !inShard.used() || !overSlots.used() {
 		return fmt.Errorf("%w: it has the wrong length", ErrProof)
 	}
@@ -109,9 +118,6 @@ func VerifyProof(root Hash, l erasure.Layout, slot, first, count int, leaves []b
 }
 
 func checkSlot(l erasure.Layout, slot int) error {
-	if err := l.Validate(); err != nil {
-		return err
-	}
 	if slot < 0 || slot >= l.Total {
 		return fmt.Errorf("%w: slot %d of %d", ErrRange, slot, l.Total)
 	}
