@@ -1,0 +1,185 @@
+// Package placement decides which storage nodes hold what: which nodes form
+// placement groups, and which group an upload goes to. It only computes: the
+// same values in give the same values out.
+package placement
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"hash/fnv"
+	"slices"
+
+	"github.com/cairnstorage/cairn/proto/erasure"
+	"github.com/cairnstorage/cairn/proto/ident"
+)
+
+// Node is a storage node that groups may be planned with: online, with room.
+type Node struct {
+	ID       ident.ID
+	Subnets  []string // of its addresses, see Subnet
+	Operator string   // "" is nobody in particular
+	Slots    int      // that it holds in groups of the scheme planned for
+	Data     int      // those of them that hold data shards
+}
+
+// Rule says what a plan aims at.
+type Rule struct {
+	// Distinct keeps nodes of one subnet or one operator out of one group, so
+	// that they count as one failure.
+	Distinct bool
+	// PerNode is in how many groups each node should be. Fewer node sets make
+	// losing some segment less likely, more spread the load of repair.
+	PerNode int
+}
+
+// Plan returns new groups, as nodes by slot, that bring every node to
+// rule.PerNode groups as far as there are enough nodes to go with it. Nodes
+// that are in enough groups may be taken into as many again to go with new
+// ones, and a node without any group is given one whatever others have.
+func Plan(scheme erasure.Scheme, rule Rule, nodes []Node) [][]ident.ID {
+	if scheme.Total <= 0 || len(nodes) < scheme.Total {
+		return nil
+	}
+	p := planner{scheme: scheme, rule: rule, nodes: slices.Clone(nodes)}
+	slices.SortFunc(p.nodes, func(a, b Node) int { return bytes.Compare(a.ID[:], b.ID[:]) })
+	var groups [][]ident.ID
+	for {
+		members := p.members()
+		if members == nil {
+			return groups
+		}
+		groups = append(groups, p.seat(members))
+	}
+}
+
+type planner struct {
+	scheme erasure.Scheme
+	rule   Rule
+	nodes  []Node
+	round  uint32
+	stuck  map[ident.ID]bool // no group can be formed around these
+}
+
+// members chooses the nodes of one more group, or returns nil when none is
+// needed or possible.
+func (p *planner) members() []*Node {
+	for {
+		first := p.neediest()
+		if first == nil {
+			return nil
+		}
+		if members := p.around(first); members != nil {
+			return members
+		}
+		if p.stuck == nil {
+			p.stuck = make(map[ident.ID]bool)
+		}
+		p.stuck[first.ID] = true
+	}
+}
+
+// neediest returns the node with the fewest slots that should have another.
+func (p *planner) neediest() (least *Node) {
+	for i := range p.nodes {
+		n := &p.nodes[i]
+		if n.Slots < p.rule.PerNode && !p.stuck[n.ID] && (least == nil || n.Slots < least.Slots) {
+			least = n
+		}
+	}
+	return least
+}
+
+// around chooses companions for a node: those with the fewest slots, in an
+// order that differs from round to round, so that the same ones do not always
+// meet.
+func (p *planner) around(first *Node) []*Node {
+	p.round++
+	candidates := make([]*Node, 0, len(p.nodes))
+	for i := range p.nodes {
+		n := &p.nodes[i]
+		if n != first && (n.Slots < 2*p.rule.PerNode || first.Slots == 0) {
+			candidates = append(candidates, n)
+		}
+	}
+	rank := make(map[ident.ID]uint64, len(candidates))
+	for _, n := range candidates {
+		rank[n.ID] = mix(n.ID, p.round)
+	}
+	slices.SortFunc(candidates, func(a, b *Node) int {
+		return cmp.Or(cmp.Compare(a.Slots, b.Slots), cmp.Compare(rank[a.ID], rank[b.ID]))
+	})
+	taken := apart{distinct: p.rule.Distinct}
+	taken.add(first)
+	members := []*Node{first}
+	for _, n := range candidates {
+		if len(members) == p.scheme.Total {
+			break
+		}
+		if taken.add(n) {
+			members = append(members, n)
+		}
+	}
+	if len(members) < p.scheme.Total {
+		return nil
+	}
+	return members
+}
+
+// seat gives the members their slots: data shards, which are read most, go to
+// those that hold the fewest.
+func (p *planner) seat(members []*Node) []ident.ID {
+	slices.SortFunc(members, func(a, b *Node) int {
+		return cmp.Or(
+			cmp.Compare(a.Data*max(b.Slots, 1), b.Data*max(a.Slots, 1)), // Data per slot
+			cmp.Compare(a.Data, b.Data),
+			cmp.Compare(mix(a.ID, p.round), mix(b.ID, p.round)))
+	})
+	group := make([]ident.ID, len(members))
+	for slot, n := range members {
+		group[slot] = n.ID
+		n.Slots++
+		if slot < p.scheme.Required {
+			n.Data++
+		}
+	}
+	return group
+}
+
+// mix makes an order of nodes that is different for each round.
+func mix(id ident.ID, round uint32) uint64 {
+	h := fnv.New64a()
+	h.Write(binary.BigEndian.AppendUint32(nil, round))
+	h.Write(id[:])
+	return h.Sum64()
+}
+
+// apart keeps nodes that would fail together out of one group.
+type apart struct {
+	distinct  bool
+	subnets   map[string]bool
+	operators map[string]bool
+}
+
+// add reports whether n may join those added before.
+func (a *apart) add(n *Node) bool {
+	if !a.distinct {
+		return true
+	}
+	if a.subnets == nil {
+		a.subnets, a.operators = make(map[string]bool), make(map[string]bool)
+	}
+	if n.Operator != "" && a.operators[n.Operator] {
+		return false
+	}
+	for _, s := range n.Subnets {
+		if a.subnets[s] {
+			return false
+		}
+	}
+	a.operators[n.Operator] = true
+	for _, s := range n.Subnets {
+		a.subnets[s] = true
+	}
+	return true
+}
