@@ -191,7 +191,11 @@ func (c *change) bury(id order.SegmentID, s segment) error {
 	}
 	h.Segments--
 	h.Bytes -= uint64(live.Size)
-	return c.tx.Delete(segmentKey(id))
+	// The id stays taken. Receipts for the segment may still be good, and an
+	// uplink must not make it live again when its nodes have deleted it: they
+	// would seem to have lost what they vouched for.
+	s.refs = 0
+	return c.tx.Set(segmentKey(id), s.encode())
 }
 
 func (c *change) segment(id order.SegmentID) (segment, error) { return getSegment(c.tx, id) }
@@ -204,7 +208,11 @@ func getSegment(r kv.Reader, id order.SegmentID) (segment, error) {
 	if err != nil {
 		return segment{}, err
 	}
-	return decodeSegment(v)
+	s, err := decodeSegment(v)
+	if err == nil && s.refs == 0 {
+		err = fmt.Errorf("%w: %s", ErrSegmentUnknown, id)
+	}
+	return s, err
 }
 
 func getEntry(r kv.Reader, group uint32, seq uint64) (Entry, error) {

@@ -24,7 +24,7 @@ var (
 	// ErrUploadNotFound: never begun, committed, aborted or expired.
 	ErrUploadNotFound = errors.New("meta: no such upload")
 
-	// ErrSegmentExists: the id of a segment said to be new is taken.
+	// ErrSegmentExists: the id of a segment said to be new is taken, or was.
 	ErrSegmentExists = errors.New("meta: segment id is taken")
 	// ErrSegmentUnknown: an extent names a segment that is neither new in this
 	// request nor a live one of the same project.

@@ -22,7 +22,7 @@ import (
 //	'u' upload id:16                          upload in progress; its list has the same id
 //	'e' expires:8 upload id:16                when to look at an upload, at the latest
 //	'n' window:4 project:4 nonce:16           result of a commit
-//	's' segment id:16                         live segment
+//	's' segment id:16                         live or buried segment
 //	'g' group:4 ^epoch:8                      signed group record
 //	'h' group:4                               head of a group's journal
 //	'j' group:4 seq:8                         journal entry

@@ -235,8 +235,9 @@ func decodeNonce(v []byte) (nonceRecord, error) {
 	return n, d.done("nonce")
 }
 
-// segment is a live segment as stored: where its journal entry is, who owns it
-// and how many extents refer to it.
+// segment is a segment as stored: where its live entry is, who owns it and how
+// many extents refer to it. Without any it is buried, and its id not to be used
+// again.
 type segment struct {
 	group   uint32
 	seq     uint64
@@ -254,7 +255,6 @@ func (s *segment) encode() []byte {
 func decodeSegment(v []byte) (segment, error) {
 	d := decoder{b: v}
 	s := segment{group: d.u32(), seq: d.uvarint(), project: ProjectNumber(d.u32()), refs: d.uvarint()}
-	d.bad = d.bad || s.refs == 0
 	return s, d.done("segment")
 }
 
