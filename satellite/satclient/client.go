@@ -14,13 +14,15 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"github.com/cairnstorage/cairn/proto/pb"
+	"github.com/cairnstorage/cairn/proto/transport"
 )
 
 // APIKeyHeader is the gRPC metadata entry that carries the API key.
 const APIKeyHeader = "cairn-api-key-bin"
 
-// MaxMessage is the largest message either side accepts, in bytes.
-const MaxMessage = 4 << 20
+// MaxMessage is the largest request a satellite accepts, in bytes: room for
+// 1,000 of the longest keys.
+const MaxMessage = 5 << 20
 
 // Options of a client; the zero value is good.
 type Options struct {
@@ -36,7 +38,6 @@ type Options struct {
 // Client calls one satellite. It is safe for concurrent use. Every method
 // returns an error of this package's table or a context error.
 type Client struct {
-	conn    grpc.ClientConnInterface
 	close   func() error
 	options Options
 	meta    pb.MetadataClient
@@ -53,12 +54,24 @@ func NewClient(conn grpc.ClientConnInterface, o Options) *Client {
 		o.Patience = 10 * time.Second
 	}
 	return &Client{
-		conn:    conn,
 		close:   func() error { return nil },
 		options: o,
 		meta:    pb.NewMetadataClient(conn),
 		nodes:   pb.NewNodesClient(conn),
 	}
+}
+
+// New returns a client of the satellite at address, over its own connection,
+// which is made at the first call and again when it is lost. An uplink gives
+// the API key of its access grant, a node gives none.
+func New(host *transport.Host, address transport.Address, apiKey []byte) (*Client, error) {
+	conn, err := host.DialGRPC(address)
+	if err != nil {
+		return nil, fmt.Errorf("satclient: %w", err)
+	}
+	c := NewClient(conn, Options{APIKey: apiKey})
+	c.close = conn.Close
+	return c, nil
 }
 
 // Close releases the connection when the client opened it itself.

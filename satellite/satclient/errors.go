@@ -18,6 +18,10 @@ var (
 	ErrBadRequest error = &kind{"BAD_REQUEST", codes.InvalidArgument, "bad request"}
 	// ErrDenied: no API key, or one that does not allow this.
 	ErrDenied error = &kind{"DENIED", codes.PermissionDenied, "access denied"}
+	// ErrProjectNotFound: the satellite has no such project.
+	ErrProjectNotFound error = &kind{"PROJECT_NOT_FOUND", codes.NotFound, "project not found"}
+	// ErrProjectExists: there is a project of that name already.
+	ErrProjectExists error = &kind{"PROJECT_EXISTS", codes.AlreadyExists, "project already exists"}
 	// ErrBucketNotFound: the project has no such bucket.
 	ErrBucketNotFound error = &kind{"BUCKET_NOT_FOUND", codes.NotFound, "bucket not found"}
 	// ErrBucketExists: the project has a bucket of that name already.
@@ -28,6 +32,8 @@ var (
 	ErrObjectNotFound error = &kind{"OBJECT_NOT_FOUND", codes.NotFound, "object not found"}
 	// ErrObjectExists: if_absent was asked and the key exists.
 	ErrObjectExists error = &kind{"OBJECT_EXISTS", codes.AlreadyExists, "object already exists"}
+	// ErrChanged: the object has another version than the one named.
+	ErrChanged error = &kind{"CHANGED", codes.Aborted, "object was changed meanwhile"}
 	// ErrUploadNotFound: the upload is unknown, aborted, committed or expired.
 	ErrUploadNotFound error = &kind{"UPLOAD_NOT_FOUND", codes.NotFound, "upload not found"}
 	// ErrGroupNotFound: there is no such placement group, or no such journal
@@ -56,8 +62,8 @@ var (
 // carries no reason, the first row with its code is taken.
 var table = []error{
 	ErrBadRequest, ErrDenied,
-	ErrBucketNotFound, ErrBucketExists, ErrBucketNotEmpty,
-	ErrObjectNotFound, ErrObjectExists, ErrUploadNotFound, ErrGroupNotFound,
+	ErrObjectNotFound, ErrObjectExists, ErrChanged, ErrUploadNotFound, ErrGroupNotFound,
+	ErrProjectNotFound, ErrProjectExists, ErrBucketNotFound, ErrBucketExists, ErrBucketNotEmpty,
 	ErrReceipts, ErrTooFewNodes, ErrRefusing, ErrBusy,
 	ErrUnavailable, ErrUnimplemented, ErrInternal,
 }
