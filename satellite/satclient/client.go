@@ -62,14 +62,13 @@ func NewClient(conn grpc.ClientConnInterface, o Options) *Client {
 }
 
 // New returns a client of the satellite at address, over its own connection,
-// which is made at the first call and again when it is lost. An uplink gives
-// the API key of its access grant, a node gives none.
-func New(host *transport.Host, address transport.Address, apiKey []byte) (*Client, error) {
+// which is made at the first call and again when it is lost.
+func New(host *transport.Host, address transport.Address, o Options) (*Client, error) {
 	conn, err := host.DialGRPC(address)
 	if err != nil {
 		return nil, fmt.Errorf("satclient: %w", err)
 	}
-	c := NewClient(conn, Options{APIKey: apiKey})
+	c := NewClient(conn, o)
 	c.close = conn.Close
 	return c, nil
 }
