@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cairnstorage/cairn/proto/pb"
+	"github.com/cairnstorage/cairn/satellite/satclient"
 	"github.com/cairnstorage/cairn/uplink/internal/keys"
 	"github.com/cairnstorage/cairn/uplink/internal/names"
 	"github.com/cairnstorage/cairn/uplink/internal/seal"
@@ -180,7 +181,7 @@ func (p *Project) copy(ctx context.Context, bucket, key, toBucket, toKey string,
 
 // copyVersion reads the source's newest version, seals its secret for the
 // target's name and has the satellite link the segments. With retry the source
-// was replaced or removed in between.
+// was replaced in between.
 func (p *Project) copyVersion(ctx context.Context, from, to name, o CopyOptions, move bool) (object Object, retry bool, err error) {
 	_, secret, source, err := p.stat(ctx, from)
 	if err != nil {
@@ -199,7 +200,7 @@ func (p *Project) copyVersion(ctx context.Context, from, to name, o CopyOptions,
 		SealedMetadata: sealed, Move: move, IfAbsent: o.IfAbsent,
 	})
 	if err != nil {
-		return Object{}, errors.Is(err, ErrObjectNotFound), err
+		return Object{}, errors.Is(err, satclient.ErrChanged), err
 	}
 	return objectOf(to.key, made, secret), false, nil
 }

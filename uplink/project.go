@@ -30,6 +30,7 @@ type Project struct {
 	host      *transport.Host
 	ownsHost  bool
 	leases    *leases
+	transfers *transfers
 
 	log  *slog.Logger
 	now  func() time.Time
@@ -78,6 +79,7 @@ func Open(ctx context.Context, accessGrant string, options ...Option) (*Project,
 		return nil, fmt.Errorf("open project: %w", err)
 	}
 	p.leases = newLeases(p.sat, satellite.ID, p.host.ID(), p.now)
+	p.transfers = newTransfers(p.host, p.leases, p.now)
 	return p, nil
 }
 
@@ -92,6 +94,7 @@ func newHost(c config) (*transport.Host, error) {
 
 // Close ends the project's connections. Uploads and downloads still open fail.
 func (p *Project) Close() error {
+	p.transfers.close()
 	err := p.sat.Close()
 	if hostErr := p.closeHost(); err == nil {
 		err = hostErr
