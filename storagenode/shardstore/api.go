@@ -91,6 +91,7 @@ type Usage struct {
 // DirUsage is Usage for one data directory.
 type DirUsage struct {
 	Path    string
+	ID      string // for Config.Known; empty when the directory cannot be used
 	Used    int64
 	Free    int64
 	Shards  int

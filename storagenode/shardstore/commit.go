@@ -1,0 +1,233 @@
+package shardstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cairnstorage/cairn/proto/merkle"
+	"github.com/dgraph-io/badger/v4"
+)
+
+// How a shard is committed: prepare writes the footer, the volume syncs it
+// together with others, synced hands them on, and enter puts them into the
+// index. Only then does anyone hear of it.
+
+// A commit is a written record that waits to become durable and indexed.
+type commit struct {
+	writer *Writer
+	entry  entry
+	held   bool // someone else was first with the same shard
+	err    error
+	done   chan struct{}
+}
+
+// prepare writes the footer. Without an error and a commit there is nothing
+// more to do, as the shard is already held.
+func (w *Writer) prepare(ctx context.Context, m *Meta) (*commit, error) {
+	if err := errors.Join(w.err, ctx.Err()); err != nil {
+		return nil, err
+	}
+	if m.Created.IsZero() {
+		m.Created = w.s.cfg.Now()
+	}
+	m.Created = m.Created.Truncate(time.Second)
+	subtrees := w.hasher.Subtrees()
+	if err := m.check(merkle.RootOfSubtrees(subtrees), w.Size()); err != nil {
+		return nil, err
+	}
+	if m.Key != w.key || m.Layout.Total > w.place.slots {
+		return nil, fmt.Errorf("%w: it was announced as another", ErrMismatch)
+	}
+	c := &commit{writer: w, done: make(chan struct{})}
+	c.entry = entry{
+		Info:  Info{Key: m.Key, Slot: m.Slot, Layout: m.Layout, Root: m.Root, Created: m.Created},
+		place: w.place,
+	}
+	if held, err := w.s.holds(&c.entry); err != nil || held {
+		return nil, err
+	}
+	return c, w.put(encodeFooter(w.dir.identity, w.place, m, subtrees), w.place.footerOffset())
+}
+
+// holds reports whether the shard that e describes is here already. One that
+// turns out to be damaged is forgotten. Another under the same key is
+// ErrMismatch.
+func (s *Store) holds(e *entry) (bool, error) {
+	d, old, err := s.lookup(e.Key)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	if err == nil {
+		err = sameShard(&old, e)
+	}
+	if err != nil {
+		return false, err
+	}
+	err = d.verify(old)
+	if errors.Is(err, ErrCorrupt) {
+		return false, s.forget(d, old)
+	}
+	return err == nil, err
+}
+
+// sameShard returns ErrMismatch unless both are the same shard.
+func sameShard(a, b *entry) error {
+	if a.Root != b.Root || a.Slot != b.Slot {
+		return fmt.Errorf("%w: segment %s is already held with another root or slot", ErrMismatch, a.Segment)
+	}
+	return nil
+}
+
+// verify reads a whole shard and returns ErrCorrupt if it is damaged.
+func (d *dir) verify(e entry) error {
+	v, err := d.acquire(e.place)
+	if err != nil {
+		return err
+	}
+	defer d.letGo(v, e.place)
+	rec := &record{place: e.place, key: e.Key}
+	rec.meta, rec.subtrees, err = readFooter(v.file, d.identity, e.place)
+	if errors.Is(err, errFormat) {
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	if err != nil {
+		return err
+	}
+	return verifyData(v.file, rec, make([]byte, 256<<10))
+}
+
+// synced ends a batch of commits: those that could be synced go into the
+// index, while the next sync runs.
+func (s *Store) synced(batch []*commit, err error) {
+	if err == nil {
+		s.syncers.Go(func() { s.enterIndex(batch) })
+		return
+	}
+	w := batch[0].writer
+	w.dir.syncFailed(w.volume, err)
+	for _, c := range batch {
+		if c.err = err; isFull(err) {
+			c.err = fmt.Errorf("%w: %w", ErrFull, err)
+		}
+		c.finish()
+	}
+}
+
+// finish tells the waiting writer.
+func (c *commit) finish() {
+	kept := &c.entry
+	if c.err != nil || c.held {
+		kept = nil
+	}
+	c.writer.end(kept)
+	close(c.done)
+}
+
+// enterIndex enters a batch of synced records of one directory into its index.
+func (s *Store) enterIndex(batch []*commit) {
+	d := batch[0].writer.dir
+	s.index.Lock()
+	var marks []Key
+	err := d.hasFree(d.writeFloor())
+	if err == nil {
+		err = d.index.update(func(txn *badger.Txn) error {
+			marks, err = s.enterAll(txn, d, batch)
+			return err
+		})
+	}
+	if err == nil {
+		err = s.unmark(marks)
+	}
+	s.index.Unlock()
+	for _, c := range batch {
+		c.err = errors.Join(c.err, err)
+		c.finish()
+	}
+	d.checkpointIfDue()
+}
+
+// enterAll enters each of a batch, unless another with its key came first, and
+// returns those whose absence a journal had already shown: these are live.
+func (s *Store) enterAll(txn *badger.Txn, d *dir, batch []*commit) (marked []Key, err error) {
+	for _, c := range batch {
+		old, held, err := s.lookupIn(txn, d, c.entry.Key)
+		if err != nil {
+			return nil, err
+		}
+		if held {
+			c.held, c.err = true, sameShard(&old, &c.entry)
+			continue
+		}
+		m, missing, err := s.lookupMark(c.entry.Key)
+		if err != nil {
+			return nil, err
+		}
+		if missing && m.root != c.entry.Root {
+			c.err = fmt.Errorf("%w: the journal has segment %s with another root", ErrMismatch, c.entry.Segment)
+			continue
+		}
+		if c.entry.Live = missing; missing {
+			marked = append(marked, c.entry.Key)
+		}
+		if err := setEntry(txn, c.entry); err != nil {
+			return nil, err
+		}
+	}
+	return marked, nil
+}
+
+// lookupIn finds a shard in any directory, looking at one by a transaction.
+func (s *Store) lookupIn(txn *badger.Txn, in *dir, key Key) (e entry, ok bool, err error) {
+	for _, d := range s.dirs {
+		if d == in {
+			ok, err = read(txn, shardKey(key), func(value []byte) error { return e.decode(key, value) })
+		} else {
+			e, ok, err = d.index.get(key)
+		}
+		if ok || err != nil {
+			return e, ok, err
+		}
+	}
+	return entry{}, false, nil
+}
+
+// lookupMark finds the mark of a missing shard in any directory.
+func (s *Store) lookupMark(key Key) (m mark, ok bool, err error) {
+	for _, d := range s.dirs {
+		if m, ok, err = d.index.mark(key); ok || err != nil {
+			return m, ok, err
+		}
+	}
+	return mark{}, false, nil
+}
+
+// unmark takes out the marks of shards that are not missing any more.
+func (s *Store) unmark(keys []Key) error {
+	if len(keys) == 0 {
+		return nil
+	}
+	for _, d := range s.dirs {
+		n := 0
+		err := d.index.update(func(txn *badger.Txn) error {
+			n = 0
+			for _, key := range keys {
+				ok, err := read(txn, missingKey(key), func([]byte) error { return nil })
+				if err == nil && ok {
+					n++
+					err = txn.Delete(missingKey(key))
+				}
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		d.countMissing(-n)
+	}
+	return nil
+}

@@ -1,0 +1,440 @@
+package shardstore
+
+import (
+	"cmp"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+const (
+	indexDir = "index"
+
+	// checkpointEvery is how many bytes of records may have to be read again
+	// after a crash.
+	checkpointEvery = 256 << 20
+
+	minReserve = 64 << 20
+	maxReserve = 1 << 30
+)
+
+// A dir is one data directory: volumes, their index and a lock. It is
+// complete in itself.
+type dir struct {
+	identity
+	path       string
+	lock       *os.File
+	index      *index
+	volumeSize int64
+	reserve    int64
+	free       func(path string) (free, total int64, err error)
+	log        *slog.Logger
+
+	mu       sync.Mutex
+	volumes  map[uint32]*volume
+	active   *volume // nil: none was begun since the start
+	next     uint32  // number of the next volume
+	used     int64   // bytes of committed records on disk
+	pledged  int64   // bytes of records being written that are not written yet
+	shards   int
+	staged   int
+	missing  int
+	appended int64 // bytes of records since the checkpoint
+	trouble  error
+}
+
+// open opens a data directory, or makes one if path is empty and isNew.
+func openDir(path, known string, cfg *Config) (_ *dir, err error) {
+	d := &dir{
+		path:       path,
+		volumeSize: cfg.VolumeSize,
+		free:       cfg.statfs,
+		log:        cfg.Logger.With("data", path),
+		volumes:    make(map[uint32]*volume),
+	}
+	if known != "" && isEmpty(path) {
+		return nil, fmt.Errorf("%w: %s did hold one: check that its disk is mounted", ErrLost, path)
+	}
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return nil, err
+	}
+	if d.lock, err = lockDir(path); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			d.release()
+		}
+	}()
+	if err := d.identify(known, cfg.Random); err != nil {
+		return nil, err
+	}
+	if err := d.setReserve(cfg.Reserve); err != nil {
+		return nil, err
+	}
+	if err := d.openIndex(); err != nil {
+		return nil, err
+	}
+	return d, d.recover()
+}
+
+// isEmpty reports whether nothing of a store is in path.
+func isEmpty(path string) bool {
+	_, err1 := os.Stat(filepath.Join(path, identityFile))
+	_, err2 := os.Stat(filepath.Join(path, volumesDir))
+	return errors.Is(err1, fs.ErrNotExist) && errors.Is(err2, fs.ErrNotExist)
+}
+
+// identify reads who the directory is, or makes it someone if it is empty.
+func (d *dir) identify(known string, random io.Reader) (err error) {
+	d.identity, err = readIdentity(d.path)
+	if err == nil {
+		if known != "" && known != d.name() {
+			return fmt.Errorf("%w of this node: %s holds another one: check what is mounted there", ErrLost, d.path)
+		}
+		return nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %w", ErrIndex, err)
+	}
+	if numbers, err := listVolumes(d.path); err == nil && len(numbers) > 0 {
+		return fmt.Errorf("%w: %s is gone", ErrIndex, filepath.Join(d.path, identityFile))
+	}
+	if err := errors.Join(fill(random, d.id[:]), fill(random, d.secret[:])); err != nil {
+		return err
+	}
+	return writeIdentity(d.path, d.identity)
+}
+
+func fill(random io.Reader, b []byte) error {
+	_, err := io.ReadFull(random, b)
+	return err
+}
+
+// name is the directory's id as text.
+func (d *dir) name() string { return hex.EncodeToString(d.id[:]) }
+
+// setReserve settles how much of the disk is to stay free, and makes sure that
+// there is enough for the index to be opened: Badger writes through memory
+// maps, and the process would die if the disk had no room for that.
+func (d *dir) setReserve(reserve int64) error {
+	free, total, err := d.free(d.path)
+	if err != nil {
+		return err
+	}
+	if reserve == 0 {
+		reserve = min(max(total/20, minReserve), maxReserve)
+	}
+	d.reserve = reserve
+	if free < d.indexFloor() {
+		return fmt.Errorf("%w: only %d bytes are free on the disk of %s: free at least %d", ErrFull, free, d.path, d.indexFloor())
+	}
+	return nil
+}
+
+// writeFloor is what must be free for anything more to be written; the rest
+// of the reserve is for the index's own upkeep.
+func (d *dir) writeFloor() int64 { return d.reserve / 4 * 3 }
+
+// indexFloor is what must be free for the index to be touched at all.
+func (d *dir) indexFloor() int64 { return d.reserve / 4 }
+
+// openIndex opens the index. Without volumes it may be made.
+func (d *dir) openIndex() error {
+	if err := os.MkdirAll(filepath.Join(d.path, volumesDir), 0o700); err != nil {
+		return err
+	}
+	numbers, err := listVolumes(d.path)
+	if err != nil {
+		return err
+	}
+	isNew := len(numbers) == 0
+	path := filepath.Join(d.path, indexDir)
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) && !isNew {
+		return fmt.Errorf("%w: %s is gone", ErrIndex, path)
+	}
+	if d.index, err = openIndex(path, false); err != nil {
+		return err
+	}
+	if err := d.index.checkIdentity(d.identity, isNew); err != nil {
+		return err
+	}
+	return syncDir(d.path)
+}
+
+// release gives back what openDir took.
+func (d *dir) release() error {
+	var errs []error
+	if d.index != nil {
+		// Badger writes what it holds in memory; see setReserve. Without
+		// that, it finds it in its log at the next start.
+		if d.hasFree(d.indexFloor()) == nil {
+			errs = append(errs, d.index.close())
+		} else {
+			d.log.Warn("left the index unclosed, since the disk is full")
+		}
+	}
+	for _, v := range d.volumes {
+		errs = append(errs, v.file.Close())
+	}
+	if d.lock != nil {
+		errs = append(errs, d.lock.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// hasFree returns ErrFull unless so many bytes of the disk are free.
+func (d *dir) hasFree(bytes int64) error {
+	free, _, err := d.free(d.path)
+	if err != nil {
+		return err
+	}
+	if free < bytes {
+		return fmt.Errorf("%w: the disk of %s has %d bytes left", ErrFull, d.path, free)
+	}
+	return nil
+}
+
+// room is how many more bytes may be put here.
+func (d *dir) room() int64 {
+	free, _, err := d.free(d.path)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err != nil || d.trouble != nil {
+		return 0
+	}
+	return max(0, free-d.pledged-d.reserve)
+}
+
+// allocate finds a place for a record and counts it as being written.
+func (d *dir) allocate(reserved int64, slots int) (*volume, place, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.trouble != nil {
+		return nil, place{}, d.trouble
+	}
+	p := place{reserved: reserved, slots: slots}
+	if v := d.active; v == nil || v.sealed || (v.end > pageSize && v.end+p.length() > d.volumeSize) {
+		if err := d.rotate(); err != nil {
+			return nil, place{}, err
+		}
+	}
+	v := d.active
+	p.volume, p.offset = v.number, v.end
+	v.end += p.length()
+	v.records++
+	v.writing[p.offset] = p.onDisk(reserved)
+	d.pledged += p.onDisk(reserved)
+	d.appended += p.length()
+	return v, p, nil
+}
+
+// rotate seals the active volume and begins another.
+func (d *dir) rotate() error {
+	v, err := createVolume(d.path, d.identity, d.next)
+	if err != nil {
+		if isFull(err) {
+			return fmt.Errorf("%w: %w", ErrFull, err)
+		}
+		return err
+	}
+	if d.active != nil {
+		d.active.sealed = true
+		d.removeIfEmpty(d.active)
+	}
+	d.next++
+	d.volumes[v.number] = v
+	d.active = v
+	return nil
+}
+
+// wrote says that bytes of what was pledged at p are now on disk.
+func (d *dir) wrote(v *volume, p place, bytes int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	bytes = min(bytes, v.writing[p.offset])
+	v.writing[p.offset] -= bytes
+	d.pledged -= bytes
+}
+
+// finishWrite ends the writing of a record: as a committed one with an entry
+// in the index, or, when kept is false, as space to be given back.
+func (d *dir) finishWrite(v *volume, p place, kept *entry) {
+	d.mu.Lock()
+	d.pledged -= v.writing[p.offset]
+	delete(v.writing, p.offset)
+	d.mu.Unlock()
+	if kept == nil {
+		d.giveBack(v, p)
+		return
+	}
+	d.mu.Lock()
+	d.count(kept, 1)
+	d.mu.Unlock()
+}
+
+// count adds a record to the figures, or takes one off. The caller holds mu.
+func (d *dir) count(e *entry, by int) {
+	d.used += int64(by) * e.onDisk(e.Size())
+	d.shards += by
+	if !e.Live {
+		d.staged += by
+	}
+}
+
+// giveBack punches a record that is no longer in the index, at once or when
+// the last reader has closed it. It reports whether the space is free now.
+func (d *dir) giveBack(v *volume, p place) bool {
+	d.mu.Lock()
+	if r := v.readers[p.offset]; r != nil {
+		r.gone = &p
+		d.mu.Unlock()
+		return false
+	}
+	d.mu.Unlock()
+	err := punch(v.file, p.offset, p.length())
+	if err != nil && !errors.Is(err, os.ErrClosed) {
+		d.log.Warn("could not free the space of a deleted shard", "error", err)
+	}
+	d.mu.Lock()
+	v.records--
+	d.removeIfEmpty(v)
+	d.mu.Unlock()
+	return err == nil
+}
+
+// removeIfEmpty removes a sealed volume that holds nothing any more. What the
+// index does not know of keeps a volume, too. The caller holds mu.
+func (d *dir) removeIfEmpty(v *volume) {
+	if !v.sealed || v.records > 0 {
+		return
+	}
+	if _, data, err := nextData(v.file, pageSize); data || err != nil {
+		return
+	}
+	delete(d.volumes, v.number)
+	if err := errors.Join(os.Remove(v.file.Name()), v.file.Close()); err != nil {
+		d.log.Warn("could not remove an empty volume", "error", err)
+	}
+}
+
+// acquire keeps what lies at p from being punched; release undoes it.
+func (d *dir) acquire(p place) (*volume, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	v := d.volumes[p.volume]
+	if v == nil {
+		return nil, fmt.Errorf("%w: volume %d is gone", ErrCorrupt, p.volume)
+	}
+	r := v.readers[p.offset]
+	if r == nil {
+		r = &reader{}
+		v.readers[p.offset] = r
+	}
+	r.count++
+	return v, nil
+}
+
+func (d *dir) letGo(v *volume, p place) {
+	d.mu.Lock()
+	r := v.readers[p.offset]
+	r.count--
+	if r.count > 0 {
+		d.mu.Unlock()
+		return
+	}
+	delete(v.readers, p.offset)
+	d.mu.Unlock()
+	if r.gone != nil {
+		d.giveBack(v, *r.gone)
+	}
+}
+
+// position is the place behind which records may be missing in the index.
+func (d *dir) position() (volume uint32, offset int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	numbers := make([]uint32, 0, len(d.volumes))
+	for n, v := range d.volumes {
+		if len(v.writing) > 0 || v == d.active {
+			numbers = append(numbers, n)
+		}
+	}
+	if len(numbers) == 0 {
+		return d.next, 0
+	}
+	oldest := d.volumes[slices.MinFunc(numbers, cmp.Compare[uint32])]
+	return oldest.number, oldest.oldestWrite()
+}
+
+// setCheckpoint notes in the index that it is complete up to here. That has to
+// be true of what is on disk, too.
+func (d *dir) setCheckpoint() error {
+	d.mu.Lock()
+	d.appended = 0
+	d.mu.Unlock()
+	volume, offset := d.position()
+	if err := d.index.sync(); err != nil {
+		return err
+	}
+	return d.index.update(func(txn *badger.Txn) error {
+		return txn.Set([]byte{keyCheckpoint}, appendPlace(nil, volume, offset))
+	})
+}
+
+// fail puts the directory out of use for writing.
+func (d *dir) fail(err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.trouble == nil {
+		d.trouble = fmt.Errorf("data directory %s failed: %w", d.path, err)
+		d.log.Error("data directory failed; no more shards are put there until the node is started again", "error", err)
+	}
+}
+
+// pages is the value of a punch key.
+func pages(value []byte) int64 {
+	if len(value) != 4 {
+		return 0
+	}
+	return int64(binary.BigEndian.Uint32(value)) * pageSize
+}
+
+// writers is how many records are being written.
+func (d *dir) writers() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	n := 0
+	for _, v := range d.volumes {
+		n += len(v.writing)
+	}
+	return n
+}
+
+// taken is how many bytes records take up, with those being written.
+func (d *dir) taken() int64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.used + d.pledged
+}
+
+func (d *dir) usage() DirUsage {
+	u := DirUsage{Path: d.path, ID: d.name(), Free: d.room()}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	u.Used, u.Shards, u.Staged, u.Missing = d.used, d.shards, d.staged, d.missing
+	if d.trouble != nil {
+		u.Trouble = d.trouble.Error()
+	}
+	return u
+}

@@ -1,0 +1,98 @@
+package shardstore
+
+import (
+	"context"
+	"encoding/binary"
+	"log/slog"
+	"math/rand/v2"
+	"testing"
+
+	"github.com/cairnstorage/cairn/proto/erasure"
+	"github.com/cairnstorage/cairn/proto/merkle"
+	"github.com/cairnstorage/cairn/proto/order"
+)
+
+// A sample is a shard that a test puts: a whole one, with roots that fit.
+type sample struct {
+	meta Meta
+	data []byte
+}
+
+// newSample makes the shard number n of some segment, of a size that a layout
+// can have: a multiple of 64 bytes.
+func newSample(n uint64, size int) sample {
+	const required, total = 4, 10
+	data := make([]byte, size)
+	var seed [32]byte
+	binary.BigEndian.PutUint64(seed[:], n)
+	rand.NewChaCha8(seed).Read(data)
+	return sampleOf(n, data, required, total)
+}
+
+func sampleOf(n uint64, data []byte, required, total int) sample {
+	s := sample{data: data}
+	s.meta.Group = uint32(1 + n%3)
+	s.meta.Segment = order.SegmentID{0: 1}
+	binary.BigEndian.PutUint64(s.meta.Segment[8:], n)
+	s.meta.Slot = int(n % uint64(total))
+	s.meta.Layout = erasure.Layout{Required: required, Total: total, Size: int64(len(data) * required)}
+	s.meta.ShardRoots = make([]merkle.Hash, total)
+	for i := range s.meta.ShardRoots {
+		s.meta.ShardRoots[i][0] = byte(i)
+	}
+	s.meta.ShardRoots[s.meta.Slot] = merkle.ShardRoot(data)
+	s.meta.Root = merkle.SegmentRoot(s.meta.Layout, s.meta.ShardRoots)
+	return s
+}
+
+// write puts a shard up to where only Commit is missing.
+func (s sample) write(st *Store) (*Writer, error) {
+	w, err := st.Create(context.Background(), s.meta.Key, int64(len(s.data)), s.meta.Layout.Total)
+	if err != nil {
+		return nil, err
+	}
+	for rest := s.data; len(rest) > 0; {
+		n := min(len(rest), 256<<10)
+		if _, err := w.Write(rest[:n]); err != nil {
+			w.Abort()
+			return nil, err
+		}
+		rest = rest[n:]
+	}
+	return w, nil
+}
+
+func (s sample) put(st *Store) error {
+	w, err := s.write(st)
+	if err != nil {
+		return err
+	}
+	return w.Commit(context.Background(), s.meta)
+}
+
+// testConfig is a store in one new directory, with small figures.
+func testConfig(t testing.TB) Config {
+	return Config{
+		Dirs:       []string{t.TempDir()},
+		Reserve:    1 << 20,
+		VolumeSize: 4 << 20,
+		Logger:     slog.New(slog.NewTextHandler(testWriter{t}, nil)),
+	}
+}
+
+type testWriter struct{ t testing.TB }
+
+func (w testWriter) Write(p []byte) (int, error) {
+	w.t.Logf("%s", p)
+	return len(p), nil
+}
+
+func openStore(t testing.TB, cfg Config) *Store {
+	t.Helper()
+	s, err := Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}

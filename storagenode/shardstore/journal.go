@@ -1,0 +1,353 @@
+package shardstore
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// How journals change what is held. A directory's cursor lies in its index,
+// beside what the journal has done there. An index that was lost, made again or
+// that went back in time has a cursor that went with it, and so has a directory
+// that was replaced: their part of the journal is simply read again.
+
+// advanceBatch is how many journal entries go into one transaction.
+const advanceBatch = 500
+
+// Cursor is up to where all directories have followed a group's journal.
+// Entries behind it have to be given to Advance, maybe once again.
+func (s *Store) Cursor(group uint32) (uint64, error) {
+	if err := s.enter(); err != nil {
+		return 0, err
+	}
+	defer s.exit()
+	lowest := uint64(math.MaxUint64)
+	for _, d := range s.dirs {
+		seq, err := d.index.cursor(group)
+		if err != nil {
+			return 0, err
+		}
+		lowest = min(lowest, seq)
+	}
+	return lowest, nil
+}
+
+// Advance does what a group's journal says: it confirms live shards, deletes
+// those with a tombstone, and remembers which live ones are not held, so that
+// they are live at once when they come. Entries are in order and without gaps
+// from Cursor on; what was done before is harmless. When it returns nil, the
+// outcome is durable. Errors: ErrFull when the disk has no room even for that.
+func (s *Store) Advance(group uint32, entries []Entry) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.exit()
+	for len(entries) > 0 {
+		part := entries[:min(len(entries), advanceBatch)]
+		entries = entries[len(part):]
+		if err := s.advance(group, part); err != nil {
+			return fmt.Errorf("follow the journal of group %d: %w", group, err)
+		}
+	}
+	return nil
+}
+
+// A change is what a batch of journal entries comes to in one directory.
+type change struct {
+	confirm []entry
+	remove  []entry
+	mark    map[Key]mark
+	unmark  []Key
+}
+
+func (s *Store) advance(group uint32, entries []Entry) error {
+	for _, d := range s.dirs {
+		if err := d.hasFree(d.indexFloor()); err != nil {
+			return err
+		}
+	}
+	s.index.Lock()
+	defer s.index.Unlock()
+	changes, err := s.plan(group, entries)
+	if err != nil {
+		return err
+	}
+	last := entries[len(entries)-1].Seq
+	for i, d := range s.dirs {
+		if err := d.apply(changes[i], func(txn *badger.Txn) error { return setCursor(txn, group, last) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func setCursor(txn *badger.Txn, group uint32, seq uint64) error {
+	newest := seq
+	_, err := read(txn, cursorKey(group), func(value []byte) error {
+		if len(value) == 8 {
+			newest = max(newest, binary.BigEndian.Uint64(value))
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return txn.Set(cursorKey(group), binary.BigEndian.AppendUint64(nil, newest))
+}
+
+// plan works out what entries come to. The newest entry of a segment decides.
+func (s *Store) plan(group uint32, entries []Entry) ([]change, error) {
+	newest := make(map[Key]Entry, len(entries))
+	for _, e := range entries {
+		newest[Key{Segment: e.Segment, Group: group}] = e
+	}
+	cursors := make([]uint64, len(s.dirs))
+	for i, d := range s.dirs {
+		var err error
+		if cursors[i], err = d.index.cursor(group); err != nil {
+			return nil, err
+		}
+	}
+	changes := make([]change, len(s.dirs))
+	for key, e := range newest {
+		if err := s.planOne(changes, cursors, key, e); err != nil {
+			return nil, err
+		}
+	}
+	return changes, nil
+}
+
+func (s *Store) planOne(changes []change, cursors []uint64, key Key, e Entry) error {
+	held, marked := false, -1
+	for i, d := range s.dirs {
+		old, ok, err := d.index.get(key)
+		if err != nil {
+			return err
+		}
+		switch {
+		case ok && e.Live && old.Root == e.Root:
+			held = true
+			if !old.Live {
+				changes[i].confirm = append(changes[i].confirm, old)
+			}
+		case ok: // deleted, or a shard that is none of the committed segment
+			changes[i].remove = append(changes[i].remove, old)
+		}
+		if _, ok, err = d.index.mark(key); err != nil {
+			return err
+		} else if ok {
+			marked = i
+			if held || !e.Live {
+				changes[i].unmark = append(changes[i].unmark, key)
+			}
+		}
+	}
+	if !e.Live || held || marked >= 0 {
+		return nil
+	}
+	for i := range s.dirs {
+		if cursors[i] < e.Seq {
+			if changes[i].mark == nil {
+				changes[i].mark = make(map[Key]mark)
+			}
+			changes[i].mark[key] = mark{seq: e.Seq, size: e.Size, root: e.Root}
+			break
+		}
+	}
+	return nil
+}
+
+// apply makes a change durable, then punches what it has removed, and runs
+// last in a transaction after that.
+func (d *dir) apply(c change, last func(*badger.Txn) error) error {
+	err := d.index.update(func(txn *badger.Txn) error {
+		for _, e := range c.confirm {
+			if err := confirmEntry(txn, e); err != nil {
+				return err
+			}
+		}
+		for _, e := range c.remove {
+			if err := deleteEntry(txn, e); err != nil {
+				return err
+			}
+		}
+		for key, m := range c.mark {
+			if err := txn.Set(missingKey(key), m.encode()); err != nil {
+				return err
+			}
+		}
+		for _, key := range c.unmark {
+			if err := txn.Delete(missingKey(key)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		err = d.index.sync()
+	}
+	if err != nil {
+		return err
+	}
+	d.tallyChange(c)
+	punched := d.giveBackAll(c.remove)
+	return d.index.update(func(txn *badger.Txn) error {
+		for _, p := range punched {
+			if err := txn.Delete(punchKey(p.volume, p.offset)); err != nil {
+				return err
+			}
+		}
+		return last(txn)
+	})
+}
+
+// forget takes a damaged shard out of the index. If it was live it is missing
+// now.
+func (s *Store) forget(d *dir, e entry) error {
+	s.index.Lock()
+	defer s.index.Unlock()
+	now, ok, err := d.index.get(e.Key)
+	if err != nil || !ok || now.place != e.place {
+		return err
+	}
+	d.log.Error("dropped a damaged shard", "segment", e.Segment, "group", e.Group)
+	c := change{remove: []entry{now}}
+	if now.Live {
+		c.mark = map[Key]mark{e.Key: {size: e.Layout.Size, root: e.Root}}
+	}
+	return d.apply(c, func(*badger.Txn) error { return nil })
+}
+
+// ExpireStaged deletes staged shards that were committed before the time that
+// before gives for their group, and says how many. A zero time keeps all.
+func (s *Store) ExpireStaged(before func(group uint32) time.Time) (int, error) {
+	if err := s.enter(); err != nil {
+		return 0, err
+	}
+	defer s.exit()
+	n := 0
+	for _, d := range s.dirs {
+		old, err := d.stagedBefore(before)
+		for err == nil && len(old) > 0 {
+			part := old[:min(len(old), advanceBatch)]
+			old = old[len(part):]
+			var removed int
+			removed, err = s.expire(d, part)
+			n += removed
+		}
+		if err != nil {
+			return n, fmt.Errorf("expire staged shards: %w", err)
+		}
+	}
+	return n, nil
+}
+
+// maxExpire bounds how many shards one call of ExpireStaged looks at.
+const maxExpire = 100_000
+
+func (d *dir) stagedBefore(before func(group uint32) time.Time) ([]Key, error) {
+	var keys []Key
+	limits := make(map[uint32]time.Time)
+	err := d.index.view(func(txn *badger.Txn) error {
+		return scan(txn, []byte{keyStaged}, func(raw, _ []byte) error {
+			if len(raw) != 29 {
+				return errFormat
+			}
+			key, err := decodeKey(raw[9:])
+			if err != nil {
+				return err
+			}
+			limit, ok := limits[key.Group]
+			if !ok {
+				limit = before(key.Group)
+				limits[key.Group] = limit
+			}
+			if time.Unix(int64(binary.BigEndian.Uint64(raw[1:])), 0).Before(limit) {
+				keys = append(keys, key)
+			}
+			if len(keys) >= maxExpire {
+				return errStop
+			}
+			return nil
+		})
+	})
+	return keys, err
+}
+
+func (s *Store) expire(d *dir, keys []Key) (int, error) {
+	if err := d.hasFree(d.indexFloor()); err != nil {
+		return 0, err
+	}
+	s.index.Lock()
+	defer s.index.Unlock()
+	var c change
+	for _, key := range keys {
+		e, ok, err := d.index.get(key)
+		if err != nil {
+			return 0, err
+		}
+		if ok && !e.Live {
+			c.remove = append(c.remove, e)
+		}
+	}
+	return len(c.remove), d.apply(c, func(*badger.Txn) error { return nil })
+}
+
+// tallyChange keeps the figures right.
+func (d *dir) tallyChange(c change) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.staged -= len(c.confirm)
+	d.missing += len(c.mark) - len(c.unmark)
+	for i := range c.remove {
+		d.count(&c.remove[i], -1)
+	}
+}
+
+// giveBackAll punches removed records and returns those it could.
+func (d *dir) giveBackAll(removed []entry) []place {
+	punched := make([]place, 0, len(removed))
+	for _, e := range removed {
+		d.mu.Lock()
+		v := d.volumes[e.volume]
+		d.mu.Unlock()
+		if v == nil || d.giveBack(v, e.place) {
+			punched = append(punched, e.place)
+		}
+	}
+	return punched
+}
+
+func (d *dir) countMissing(by int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.missing += by
+}
+
+// checkpointIfDue sets a checkpoint when enough was appended since the last.
+func (d *dir) checkpointIfDue() {
+	d.mu.Lock()
+	due := d.appended >= checkpointEvery
+	d.mu.Unlock()
+	if !due || d.hasFree(d.indexFloor()) != nil {
+		return
+	}
+	if err := d.setCheckpoint(); err != nil {
+		d.log.Error("could not set a checkpoint", "error", err)
+	}
+}
+
+// syncFailed is for a volume whose sync failed: what the kernel then still has
+// of it nobody knows, so nothing more goes there. A full disk is no failure of
+// the disk.
+func (d *dir) syncFailed(v *volume, err error) {
+	d.mu.Lock()
+	v.sealed = true
+	d.mu.Unlock()
+	if !isFull(err) {
+		d.fail(err)
+	}
+}

@@ -1,0 +1,230 @@
+package shardstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/dgraph-io/badger/v4"
+)
+
+// recover brings index and volumes together after whatever ended the last
+// process: it finishes deletions, takes up what was committed behind the
+// checkpoint and gives back the space of what was not.
+func (d *dir) recover() error {
+	if err := d.openVolumes(); err != nil {
+		return err
+	}
+	if err := d.finishPunches(); err != nil {
+		return err
+	}
+	if err := d.takeUp(); err != nil {
+		return err
+	}
+	if err := d.tally(); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	for _, v := range d.volumes {
+		d.removeIfEmpty(v)
+	}
+	d.mu.Unlock()
+	return d.setCheckpoint()
+}
+
+// openVolumes opens all volumes. They are sealed: what is appended from now on
+// goes into a new one, since the end of the last may be anything.
+func (d *dir) openVolumes() error {
+	numbers, err := listVolumes(d.path)
+	if err != nil {
+		return err
+	}
+	checkpoint, _, err := d.index.checkpoint()
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrIndex, err)
+	}
+	d.next = max(1, checkpoint)
+	for _, n := range numbers {
+		v, err := openVolume(d.path, n)
+		if err != nil {
+			return err
+		}
+		v.sealed = true
+		d.volumes[n] = v
+		d.next = max(d.next, n+1)
+		id, number, err := readVolumeHeader(v.file)
+		switch {
+		case err != nil:
+			d.log.Error("volume has a damaged header; its shards can be read all the same", "volume", n, "error", err)
+		case id != d.identity || number != n:
+			return fmt.Errorf("volume file %s belongs to another data directory or has another's name: move it away", v.file.Name())
+		}
+	}
+	return nil
+}
+
+// finishPunches gives back what was deleted and perhaps not punched.
+func (d *dir) finishPunches() error {
+	type hole struct {
+		key            []byte
+		volume         uint32
+		offset, length int64
+	}
+	var holes []hole
+	err := d.index.view(func(txn *badger.Txn) error {
+		return scan(txn, []byte{keyPunch}, func(key, value []byte) error {
+			volume, offset, err := decodePlace(key[1:])
+			if err != nil {
+				return err
+			}
+			holes = append(holes, hole{append([]byte(nil), key...), volume, offset, pages(value)})
+			return nil
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrIndex, err)
+	}
+	keys := make([][]byte, 0, len(holes))
+	for _, h := range holes {
+		if v := d.volumes[h.volume]; v != nil {
+			if err := punch(v.file, h.offset, h.length); err != nil {
+				return err
+			}
+		}
+		keys = append(keys, h.key)
+	}
+	return d.deleteKeys(keys)
+}
+
+// deleteKeys takes keys out of the index, some at a time.
+func (d *dir) deleteKeys(keys [][]byte) error {
+	const batch = 1000
+	for len(keys) > 0 {
+		part := keys[:min(batch, len(keys))]
+		keys = keys[len(part):]
+		err := d.index.update(func(txn *badger.Txn) error {
+			for _, key := range part {
+				if err := txn.Delete(key); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// takeUp reads the records behind the checkpoint.
+func (d *dir) takeUp() error {
+	checkpoint, offset, err := d.index.checkpoint()
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrIndex, err)
+	}
+	buf := make([]byte, 1<<20)
+	added, dropped := 0, 0
+	for n, v := range d.volumes {
+		from := int64(0)
+		switch {
+		case n < checkpoint:
+			continue
+		case n == checkpoint:
+			from = offset
+		}
+		err := scanVolume(context.Background(), v.file, d.identity, n, from, func(rec *record) error {
+			taken, err := d.takeUpRecord(v, rec, buf)
+			switch {
+			case err != nil:
+				return err
+			case taken == recordAdded:
+				added++
+			case taken == recordDropped:
+				dropped++
+			}
+			return nil
+		}, func(offset, length int64) error {
+			d.log.Error("volume holds bytes that are no record", "volume", n, "offset", offset, "length", length)
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	if added+dropped > 0 {
+		d.log.Info("caught up after an unclean stop", "shards", added, "unfinished", dropped)
+	}
+	return nil
+}
+
+type taken int
+
+const (
+	recordKnown taken = iota
+	recordAdded
+	recordDropped
+)
+
+// takeUpRecord enters a record into the index, unless it is there, or gives
+// back its space if it was never committed. Only whole and sound records were.
+func (d *dir) takeUpRecord(v *volume, rec *record, buf []byte) (taken, error) {
+	known, ok, err := d.index.get(rec.key)
+	if err != nil {
+		return 0, err
+	}
+	if ok && known.place == rec.place {
+		return recordKnown, nil
+	}
+	if !ok && rec.meta != nil {
+		err := verifyData(v.file, rec, buf)
+		if err == nil {
+			return recordAdded, d.index.update(func(txn *badger.Txn) error { return setEntry(txn, rec.entry()) })
+		}
+		if !errors.Is(err, ErrCorrupt) {
+			return 0, err
+		}
+	}
+	return recordDropped, punch(v.file, rec.offset, rec.length())
+}
+
+// tally counts what the index holds.
+func (d *dir) tally() error {
+	gone := 0
+	err := d.index.view(func(txn *badger.Txn) error {
+		err := scan(txn, []byte{keyShard}, func(key, value []byte) error {
+			var e entry
+			k, err := decodeKey(key[1:])
+			if err == nil {
+				err = e.decode(k, value)
+			}
+			if err != nil {
+				return err
+			}
+			d.count(&e, 1)
+			if v := d.volumes[e.volume]; v != nil {
+				v.records++
+				if e.footerOffset() >= v.end {
+					gone++
+				}
+			} else {
+				gone++
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		return scan(txn, []byte{keyMissing}, func(_, _ []byte) error {
+			d.missing++
+			return nil
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrIndex, err)
+	}
+	if gone > 0 {
+		d.log.Error("volumes are missing or cut off; run storagenode fsck", "shards", gone)
+	}
+	return nil
+}

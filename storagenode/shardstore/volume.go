@@ -1,0 +1,155 @@
+package shardstore
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// A volume is one append-only file of records. Space in it is never used
+// twice: what is deleted becomes a hole, and a volume with nothing left is
+// removed.
+type volume struct {
+	number uint32
+	file   *os.File
+
+	// Guarded by the directory's lock.
+	end     int64             // where the next record begins
+	sealed  bool              // takes no more records
+	records int               // committed or being written
+	writing map[int64]int64   // offset → reserved bytes of records being written
+	readers map[int64]*reader // offset → who reads there
+
+	// The waiters for the next sync.
+	syncMu  sync.Mutex
+	syncing bool
+	waiting []*commit
+}
+
+// A reader counts the open shards at one place, so that what is deleted is
+// punched only after the last of them is closed.
+type reader struct {
+	count int
+	gone  *place // deleted meanwhile
+}
+
+const volumesDir = "volumes"
+
+func volumePath(dir string, number uint32) string {
+	return filepath.Join(dir, volumesDir, fmt.Sprintf("%08d.vol", number))
+}
+
+// listVolumes gives the numbers of the volumes in a data directory, in order.
+func listVolumes(dir string) ([]uint32, error) {
+	files, err := os.ReadDir(filepath.Join(dir, volumesDir))
+	if err != nil {
+		return nil, err
+	}
+	var numbers []uint32
+	for _, f := range files {
+		name, ok := strings.CutSuffix(f.Name(), ".vol")
+		if n, err := strconv.ParseUint(name, 10, 32); ok && err == nil {
+			numbers = append(numbers, uint32(n))
+		}
+	}
+	return numbers, nil // ReadDir sorts, and names are as long as each other
+}
+
+func newVolume(number uint32, f *os.File) *volume {
+	return &volume{
+		number:  number,
+		file:    f,
+		writing: make(map[int64]int64),
+		readers: make(map[int64]*reader),
+	}
+}
+
+// createVolume makes a new volume, durably.
+func createVolume(dir string, d identity, number uint32) (*volume, error) {
+	path := volumePath(dir, number)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	_, err = f.WriteAt(encodeVolumeHeader(d, number), 0)
+	if err == nil {
+		err = errors.Join(f.Sync(), syncDir(filepath.Dir(path)))
+	}
+	if err != nil {
+		f.Close()
+		os.Remove(path)
+		return nil, err
+	}
+	v := newVolume(number, f)
+	v.end = pageSize
+	return v, nil
+}
+
+// openVolume opens a volume that exists.
+func openVolume(dir string, number uint32) (*volume, error) {
+	f, err := os.OpenFile(volumePath(dir, number), os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	st, err := f.Stat()
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	v := newVolume(number, f)
+	v.end = max(roundUp(st.Size(), pageSize), pageSize)
+	return v, nil
+}
+
+// readVolumeHeader reads the first page of a volume.
+func readVolumeHeader(f io.ReaderAt) (identity, uint32, error) {
+	b := make([]byte, volumeHeaderSize)
+	if n, err := f.ReadAt(b, 0); err != nil && n < len(b) && !errors.Is(err, io.EOF) {
+		return identity{}, 0, err
+	}
+	return decodeVolumeHeader(b)
+}
+
+// oldestWrite is the lowest offset at which a record is being written, or the
+// volume's end. The caller holds the directory's lock.
+func (v *volume) oldestWrite() int64 {
+	oldest := v.end
+	for offset := range v.writing {
+		oldest = min(oldest, offset)
+	}
+	return oldest
+}
+
+// queue adds c to those that wait for the next sync and reports whether the caller has to run
+// syncAll for that.
+func (v *volume) queue(c *commit) (lead bool) {
+	v.syncMu.Lock()
+	defer v.syncMu.Unlock()
+	v.waiting = append(v.waiting, c)
+	lead = !v.syncing
+	v.syncing = true
+	return lead
+}
+
+// syncAll syncs for all that wait, again and again until nobody does. One sync
+// serves everyone who came before it began; those who came later wait for the
+// next, which begins as soon as the last has ended. finish gets each batch.
+func (v *volume) syncAll(finish func(batch []*commit, err error)) {
+	for {
+		v.syncMu.Lock()
+		batch := v.waiting
+		v.waiting = nil
+		if len(batch) == 0 {
+			v.syncing = false
+			v.syncMu.Unlock()
+			return
+		}
+		v.syncMu.Unlock()
+		finish(batch, dataSync(v.file))
+	}
+}
