@@ -881,6 +881,78 @@ func (x *StatusResponse) GetTrouble() string {
 	return ""
 }
 
+type AcceptLossRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcceptLossRequest) Reset() {
+	*x = AcceptLossRequest{}
+	mi := &file_admin_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcceptLossRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcceptLossRequest) ProtoMessage() {}
+
+func (x *AcceptLossRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcceptLossRequest.ProtoReflect.Descriptor instead.
+func (*AcceptLossRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{13}
+}
+
+type AcceptLossResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcceptLossResponse) Reset() {
+	*x = AcceptLossResponse{}
+	mi := &file_admin_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcceptLossResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcceptLossResponse) ProtoMessage() {}
+
+func (x *AcceptLossResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcceptLossResponse.ProtoReflect.Descriptor instead.
+func (*AcceptLossResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{14}
+}
+
 type InfoRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -889,7 +961,7 @@ type InfoRequest struct {
 
 func (x *InfoRequest) Reset() {
 	*x = InfoRequest{}
-	mi := &file_admin_proto_msgTypes[13]
+	mi := &file_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -901,7 +973,7 @@ func (x *InfoRequest) String() string {
 func (*InfoRequest) ProtoMessage() {}
 
 func (x *InfoRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[13]
+	mi := &file_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -914,7 +986,7 @@ func (x *InfoRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InfoRequest.ProtoReflect.Descriptor instead.
 func (*InfoRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{13}
+	return file_admin_proto_rawDescGZIP(), []int{15}
 }
 
 type InfoResponse struct {
@@ -939,7 +1011,7 @@ type InfoResponse struct {
 
 func (x *InfoResponse) Reset() {
 	*x = InfoResponse{}
-	mi := &file_admin_proto_msgTypes[14]
+	mi := &file_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -951,7 +1023,7 @@ func (x *InfoResponse) String() string {
 func (*InfoResponse) ProtoMessage() {}
 
 func (x *InfoResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[14]
+	mi := &file_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -964,7 +1036,7 @@ func (x *InfoResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InfoResponse.ProtoReflect.Descriptor instead.
 func (*InfoResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{14}
+	return file_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *InfoResponse) GetId() []byte {
@@ -1078,7 +1150,7 @@ type DataDir struct {
 
 func (x *DataDir) Reset() {
 	*x = DataDir{}
-	mi := &file_admin_proto_msgTypes[15]
+	mi := &file_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1090,7 +1162,7 @@ func (x *DataDir) String() string {
 func (*DataDir) ProtoMessage() {}
 
 func (x *DataDir) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[15]
+	mi := &file_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1103,7 +1175,7 @@ func (x *DataDir) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DataDir.ProtoReflect.Descriptor instead.
 func (*DataDir) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{15}
+	return file_admin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *DataDir) GetPath() string {
@@ -1154,7 +1226,7 @@ type GroupFollow struct {
 
 func (x *GroupFollow) Reset() {
 	*x = GroupFollow{}
-	mi := &file_admin_proto_msgTypes[16]
+	mi := &file_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1166,7 +1238,7 @@ func (x *GroupFollow) String() string {
 func (*GroupFollow) ProtoMessage() {}
 
 func (x *GroupFollow) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[16]
+	mi := &file_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1179,7 +1251,7 @@ func (x *GroupFollow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupFollow.ProtoReflect.Descriptor instead.
 func (*GroupFollow) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{16}
+	return file_admin_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GroupFollow) GetGroup() uint32 {
@@ -1286,7 +1358,9 @@ const file_admin_proto_rawDesc = "" +
 	" \x01(\x04R\aobjects\x12\x1a\n" +
 	"\bsegments\x18\v \x01(\x04R\bsegments\x12\x14\n" +
 	"\x05bytes\x18\f \x01(\x04R\x05bytes\x12\x18\n" +
-	"\atrouble\x18\r \x01(\tR\atrouble\"\r\n" +
+	"\atrouble\x18\r \x01(\tR\atrouble\"\x13\n" +
+	"\x11AcceptLossRequest\"\x14\n" +
+	"\x12AcceptLossResponse\"\r\n" +
 	"\vInfoRequest\"\x96\x03\n" +
 	"\fInfoResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x1c\n" +
@@ -1315,7 +1389,7 @@ const file_admin_proto_rawDesc = "" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x12\n" +
 	"\x04slot\x18\x03 \x01(\rR\x04slot\x12\x16\n" +
 	"\x06cursor\x18\x04 \x01(\x04R\x06cursor\x12\x12\n" +
-	"\x04head\x18\x05 \x01(\x04R\x04head2\xa4\x03\n" +
+	"\x04head\x18\x05 \x01(\x04R\x04head2\xed\x03\n" +
 	"\x05Admin\x12B\n" +
 	"\rCreateProject\x12\x1e.cairn.v1.CreateProjectRequest\x1a\x11.cairn.v1.Project\x12<\n" +
 	"\n" +
@@ -1324,7 +1398,9 @@ const file_admin_proto_rawDesc = "" +
 	"\tListNodes\x12\x1a.cairn.v1.ListNodesRequest\x1a\x1b.cairn.v1.ListNodesResponse\x12G\n" +
 	"\n" +
 	"ListGroups\x12\x1b.cairn.v1.ListGroupsRequest\x1a\x1c.cairn.v1.ListGroupsResponse\x12;\n" +
-	"\x06Status\x12\x17.cairn.v1.StatusRequest\x1a\x18.cairn.v1.StatusResponse2B\n" +
+	"\x06Status\x12\x17.cairn.v1.StatusRequest\x1a\x18.cairn.v1.StatusResponse\x12G\n" +
+	"\n" +
+	"AcceptLoss\x12\x1b.cairn.v1.AcceptLossRequest\x1a\x1c.cairn.v1.AcceptLossResponse2B\n" +
 	"\tNodeAdmin\x125\n" +
 	"\x04Info\x12\x15.cairn.v1.InfoRequest\x1a\x16.cairn.v1.InfoResponseB+Z)github.com/cairnstorage/cairn/proto/pb;pbb\x06proto3"
 
@@ -1340,7 +1416,7 @@ func file_admin_proto_rawDescGZIP() []byte {
 	return file_admin_proto_rawDescData
 }
 
-var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_admin_proto_goTypes = []any{
 	(*CreateProjectRequest)(nil), // 0: cairn.v1.CreateProjectRequest
 	(*GetProjectRequest)(nil),    // 1: cairn.v1.GetProjectRequest
@@ -1355,33 +1431,37 @@ var file_admin_proto_goTypes = []any{
 	(*GroupInfo)(nil),            // 10: cairn.v1.GroupInfo
 	(*StatusRequest)(nil),        // 11: cairn.v1.StatusRequest
 	(*StatusResponse)(nil),       // 12: cairn.v1.StatusResponse
-	(*InfoRequest)(nil),          // 13: cairn.v1.InfoRequest
-	(*InfoResponse)(nil),         // 14: cairn.v1.InfoResponse
-	(*DataDir)(nil),              // 15: cairn.v1.DataDir
-	(*GroupFollow)(nil),          // 16: cairn.v1.GroupFollow
+	(*AcceptLossRequest)(nil),    // 13: cairn.v1.AcceptLossRequest
+	(*AcceptLossResponse)(nil),   // 14: cairn.v1.AcceptLossResponse
+	(*InfoRequest)(nil),          // 15: cairn.v1.InfoRequest
+	(*InfoResponse)(nil),         // 16: cairn.v1.InfoResponse
+	(*DataDir)(nil),              // 17: cairn.v1.DataDir
+	(*GroupFollow)(nil),          // 18: cairn.v1.GroupFollow
 }
 var file_admin_proto_depIdxs = []int32{
 	2,  // 0: cairn.v1.ListProjectsResponse.projects:type_name -> cairn.v1.Project
 	7,  // 1: cairn.v1.ListNodesResponse.nodes:type_name -> cairn.v1.NodeInfo
 	10, // 2: cairn.v1.ListGroupsResponse.groups:type_name -> cairn.v1.GroupInfo
-	15, // 3: cairn.v1.InfoResponse.data:type_name -> cairn.v1.DataDir
-	16, // 4: cairn.v1.InfoResponse.groups:type_name -> cairn.v1.GroupFollow
+	17, // 3: cairn.v1.InfoResponse.data:type_name -> cairn.v1.DataDir
+	18, // 4: cairn.v1.InfoResponse.groups:type_name -> cairn.v1.GroupFollow
 	0,  // 5: cairn.v1.Admin.CreateProject:input_type -> cairn.v1.CreateProjectRequest
 	1,  // 6: cairn.v1.Admin.GetProject:input_type -> cairn.v1.GetProjectRequest
 	3,  // 7: cairn.v1.Admin.ListProjects:input_type -> cairn.v1.ListProjectsRequest
 	5,  // 8: cairn.v1.Admin.ListNodes:input_type -> cairn.v1.ListNodesRequest
 	8,  // 9: cairn.v1.Admin.ListGroups:input_type -> cairn.v1.ListGroupsRequest
 	11, // 10: cairn.v1.Admin.Status:input_type -> cairn.v1.StatusRequest
-	13, // 11: cairn.v1.NodeAdmin.Info:input_type -> cairn.v1.InfoRequest
-	2,  // 12: cairn.v1.Admin.CreateProject:output_type -> cairn.v1.Project
-	2,  // 13: cairn.v1.Admin.GetProject:output_type -> cairn.v1.Project
-	4,  // 14: cairn.v1.Admin.ListProjects:output_type -> cairn.v1.ListProjectsResponse
-	6,  // 15: cairn.v1.Admin.ListNodes:output_type -> cairn.v1.ListNodesResponse
-	9,  // 16: cairn.v1.Admin.ListGroups:output_type -> cairn.v1.ListGroupsResponse
-	12, // 17: cairn.v1.Admin.Status:output_type -> cairn.v1.StatusResponse
-	14, // 18: cairn.v1.NodeAdmin.Info:output_type -> cairn.v1.InfoResponse
-	12, // [12:19] is the sub-list for method output_type
-	5,  // [5:12] is the sub-list for method input_type
+	13, // 11: cairn.v1.Admin.AcceptLoss:input_type -> cairn.v1.AcceptLossRequest
+	15, // 12: cairn.v1.NodeAdmin.Info:input_type -> cairn.v1.InfoRequest
+	2,  // 13: cairn.v1.Admin.CreateProject:output_type -> cairn.v1.Project
+	2,  // 14: cairn.v1.Admin.GetProject:output_type -> cairn.v1.Project
+	4,  // 15: cairn.v1.Admin.ListProjects:output_type -> cairn.v1.ListProjectsResponse
+	6,  // 16: cairn.v1.Admin.ListNodes:output_type -> cairn.v1.ListNodesResponse
+	9,  // 17: cairn.v1.Admin.ListGroups:output_type -> cairn.v1.ListGroupsResponse
+	12, // 18: cairn.v1.Admin.Status:output_type -> cairn.v1.StatusResponse
+	14, // 19: cairn.v1.Admin.AcceptLoss:output_type -> cairn.v1.AcceptLossResponse
+	16, // 20: cairn.v1.NodeAdmin.Info:output_type -> cairn.v1.InfoResponse
+	13, // [13:21] is the sub-list for method output_type
+	5,  // [5:13] is the sub-list for method input_type
 	5,  // [5:5] is the sub-list for extension type_name
 	5,  // [5:5] is the sub-list for extension extendee
 	0,  // [0:5] is the sub-list for field type_name
@@ -1398,7 +1478,7 @@ func file_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_proto_rawDesc), len(file_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   17,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
