@@ -1,0 +1,67 @@
+package network
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"path/filepath"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"github.com/cairnstorage/cairn/proto/grant"
+	"github.com/cairnstorage/cairn/proto/pb"
+)
+
+// Grant makes a project and returns the access grant to it.
+func (n *Network) Grant(ctx context.Context, project, passphrase string) (string, error) {
+	conn, err := n.admin()
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	salt := make([]byte, grant.SaltSize)
+	rand.Read(salt)
+	root := grant.RootKey([]byte(passphrase), salt)
+	check := grant.KeyCheck(root)
+	made, err := pb.NewAdminClient(conn).CreateProject(ctx, &pb.CreateProjectRequest{Name: project, Salt: salt, KeyCheck: check[:]})
+	if err != nil {
+		return "", fmt.Errorf("create project %s: %w", project, err)
+	}
+	return grant.Grant{Satellite: n.SatelliteAddress(), APIKey: made.ApiKey, RootKey: root}.String(), nil
+}
+
+// Status is what `satellite status` shows.
+func (n *Network) Status(ctx context.Context) (*pb.StatusResponse, error) {
+	conn, err := n.admin()
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	return pb.NewAdminClient(conn).Status(ctx, &pb.StatusRequest{})
+}
+
+// AwaitNodes waits until at least so many nodes are online and a group of them
+// takes uploads.
+func (n *Network) AwaitNodes(ctx context.Context, count int) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for {
+		status, err := n.Status(ctx)
+		if err == nil && int(status.NodesOnline) >= count && status.GroupsWritable > 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waited too long for %d nodes: %d are online, %d groups take uploads: %w",
+				count, status.GetNodesOnline(), status.GetGroupsWritable(), err)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+func (n *Network) admin() (*grpc.ClientConn, error) {
+	socket := filepath.Join(n.SatelliteDir(), "admin.sock")
+	return grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
+}
