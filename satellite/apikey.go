@@ -1,0 +1,89 @@
+package satellite
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"google.golang.org/grpc/metadata"
+	"gopkg.in/macaroon.v2"
+
+	"github.com/cairnstorage/cairn/satellite/meta"
+	"github.com/cairnstorage/cairn/satellite/satclient"
+)
+
+// An API key is a macaroon without location whose id is the project's id and
+// 16 random bytes. Its caveats narrow what it allows; none is defined yet, and
+// an unknown one allows nothing.
+const (
+	apiKeyNonce = 16
+	maxAPIKey   = 4 << 10 // bytes
+)
+
+// newAPIKey makes an API key without caveats.
+func newAPIKey(p *meta.Project, random io.Reader) ([]byte, error) {
+	var nonce [apiKeyNonce]byte
+	if _, err := io.ReadFull(random, nonce[:]); err != nil {
+		return nil, fmt.Errorf("making an API key: %w", err)
+	}
+	m, err := macaroon.New(p.Secret[:], append(p.ID[:], nonce[:]...), "", macaroon.V2)
+	if err != nil {
+		return nil, fmt.Errorf("making an API key: %w", err)
+	}
+	key, err := m.MarshalBinary()
+	if err != nil {
+		return nil, fmt.Errorf("making an API key: %w", err)
+	}
+	return key, nil
+}
+
+// parseAPIKey returns the macaroon and the project it is for. It proves
+// nothing yet.
+func parseAPIKey(key []byte) (*macaroon.Macaroon, meta.ProjectID, error) {
+	var id meta.ProjectID
+	if len(key) > maxAPIKey {
+		return nil, id, fmt.Errorf("%w: the API key is too long", satclient.ErrDenied)
+	}
+	var m macaroon.Macaroon
+	if err := m.UnmarshalBinary(key); err != nil || m.Version() != macaroon.V2 || len(m.Id()) != len(id)+apiKeyNonce {
+		return nil, id, fmt.Errorf("%w: the API key is malformed", satclient.ErrDenied)
+	}
+	copy(id[:], m.Id())
+	return &m, id, nil
+}
+
+// checkAPIKey checks the macaroon against the project's secret.
+func checkAPIKey(m *macaroon.Macaroon, p *meta.Project) error {
+	unknown := func(caveat string) error {
+		return fmt.Errorf("caveat %.40q is not known", caveat)
+	}
+	if err := m.Verify(p.Secret[:], unknown, nil); err != nil {
+		return fmt.Errorf("%w: the API key is not valid: %.120s", satclient.ErrDenied, err.Error())
+	}
+	return nil
+}
+
+// authorize returns the project of the API key that a request carries, or
+// satclient.ErrDenied.
+func authorize(ctx context.Context, store *meta.Store) (meta.ProjectNumber, error) {
+	values := metadata.ValueFromIncomingContext(ctx, satclient.APIKeyHeader)
+	if len(values) != 1 {
+		return 0, fmt.Errorf("%w: the request carries no API key", satclient.ErrDenied)
+	}
+	m, id, err := parseAPIKey([]byte(values[0]))
+	if err != nil {
+		return 0, err
+	}
+	p, err := store.Project(ctx, id)
+	if errors.Is(err, meta.ErrProjectNotFound) {
+		return 0, fmt.Errorf("%w: the API key is for a project that is not here", satclient.ErrDenied)
+	}
+	if err != nil {
+		return 0, err
+	}
+	if err := checkAPIKey(m, &p); err != nil {
+		return 0, err
+	}
+	return p.Number, nil
+}

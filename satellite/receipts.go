@@ -1,0 +1,120 @@
+package satellite
+
+import (
+	"fmt"
+	"runtime"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/cairnstorage/cairn/proto/erasure"
+	"github.com/cairnstorage/cairn/proto/merkle"
+	"github.com/cairnstorage/cairn/proto/order"
+	"github.com/cairnstorage/cairn/proto/pb"
+	"github.com/cairnstorage/cairn/satellite/meta"
+	"github.com/cairnstorage/cairn/satellite/satclient"
+)
+
+// claim is a segment that an uplink says is stored, and what to judge it by.
+type claim struct {
+	segment *pb.Segment
+	then    *order.Group // at the epoch the segment was put at
+	current *order.Group // at its newest epoch
+}
+
+// judgement is when receipts are good.
+type judgement struct {
+	now    time.Time
+	oldest time.Time // a node may have dropped what it staged before
+}
+
+// judge verifies the receipts of all claims, on all processors. Errors wrap
+// satclient.ErrReceipts or, when a claim makes no sense in itself,
+// satclient.ErrBadRequest.
+func (j judgement) judge(claims []claim) ([]meta.NewSegment, error) {
+	segments := make([]meta.NewSegment, len(claims))
+	var work errgroup.Group
+	work.SetLimit(runtime.GOMAXPROCS(0))
+	for i := range claims {
+		work.Go(func() (err error) {
+			segments[i], err = j.judgeOne(&claims[i])
+			return err
+		})
+	}
+	return segments, work.Wait()
+}
+
+// judgeOne verifies the receipts of one claim. Success of them are needed at
+// the epoch of the put. Should nodes have left the group since, RepairBelow
+// must still hold their slots.
+func (j judgement) judgeOne(c *claim) (meta.NewSegment, error) {
+	n, err := newSegment(c)
+	if err != nil {
+		return meta.NewSegment{}, err
+	}
+	scheme := c.then.Scheme
+	if got := len(c.segment.Receipts); got < scheme.Success || got > scheme.Total {
+		return meta.NewSegment{}, fmt.Errorf("%w: segment %s has %d receipts, and group %d needs %d to %d",
+			satclient.ErrReceipts, n.ID, got, n.Group, scheme.Success, scheme.Total)
+	}
+	want := order.Stored{Segment: n.ID, Root: n.Root, Size: n.Size, Group: c.then, Oldest: j.oldest, Now: j.now}
+	seen := make([]bool, scheme.Total)
+	for _, signed := range c.segment.Receipts {
+		slot, err := slotOf(signed, &want)
+		if err != nil {
+			return meta.NewSegment{}, err
+		}
+		if seen[slot] {
+			return meta.NewSegment{}, fmt.Errorf("%w: segment %s has two receipts for slot %d",
+				satclient.ErrReceipts, n.ID, slot)
+		}
+		seen[slot] = true
+	}
+	held := 0
+	for slot := range seen {
+		if seen[slot] && c.then.Nodes[slot] == c.current.Nodes[slot] {
+			n.Held[slot/8] |= 1 << (slot % 8)
+			held++
+		}
+	}
+	if held < scheme.RepairBelow {
+		return meta.NewSegment{}, fmt.Errorf("%w: group %d changed and only %d of the nodes are left; upload segment %s again",
+			satclient.ErrReceipts, n.Group, held, n.ID)
+	}
+	return n, nil
+}
+
+// newSegment checks what a claim says of its segment, receipts apart.
+func newSegment(c *claim) (n meta.NewSegment, err error) {
+	s := c.segment
+	if n.ID, err = order.SegmentIDFromBytes(s.Id); err != nil {
+		return n, fmt.Errorf("%w: segment id: %w", satclient.ErrBadRequest, err)
+	}
+	if len(s.Root) != len(merkle.Hash{}) {
+		return n, fmt.Errorf("%w: segment %s has a root of %d bytes", satclient.ErrBadRequest, n.ID, len(s.Root))
+	}
+	if s.Size > erasure.MaxSegment {
+		return n, fmt.Errorf("%w: segment %s has %d bytes", satclient.ErrBadRequest, n.ID, s.Size)
+	}
+	if _, err := erasure.NewLayout(c.then.Scheme.Required, c.then.Scheme.Total, int64(s.Size)); err != nil {
+		return n, fmt.Errorf("%w: segment %s: %w", satclient.ErrBadRequest, n.ID, err)
+	}
+	if c.current.Scheme != c.then.Scheme {
+		return n, fmt.Errorf("%w: group %d has another scheme now; upload segment %s again", satclient.ErrReceipts, s.Group, n.ID)
+	}
+	n.Group, n.Epoch, n.Size, n.Root = s.Group, c.current.Epoch, int64(s.Size), merkle.Hash(s.Root)
+	n.Held = make([]byte, (c.then.Scheme.Total+7)/8)
+	return n, nil
+}
+
+// slotOf returns the slot whose holder gave the receipt.
+func slotOf(signed *pb.Signed, want *order.Stored) (int, error) {
+	r, err := order.OpenReceiptOf(signed, want.Group)
+	if err == nil {
+		err = r.Check(*want)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("%w: segment %s: %w", satclient.ErrReceipts, want.Segment, err)
+	}
+	return r.Slot, nil
+}
