@@ -1,0 +1,60 @@
+// Command uplink copies files into and out of a Cairn network and manages what
+// is there. `uplink help` describes it.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"golang.org/x/term"
+)
+
+// The heap is mostly buffers of transfers, which are bounded and reused; what
+// else is allocated should not make the process grow.
+const (
+	memoryLimit = 320 << 20
+	gcPercent   = 50
+)
+
+// grace is how long an interrupted command may take to undo what it began.
+const grace = 10 * time.Second
+
+func main() {
+	debug.SetMemoryLimit(memoryLimit)
+	debug.SetGCPercent(gcPercent)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	context.AfterFunc(ctx, func() {
+		stop() // a second signal ends the process at once
+		time.AfterFunc(grace, func() {
+			fmt.Fprintln(os.Stderr, "uplink: interrupted, and what was begun could not be undone in time; the satellite drops it later")
+			os.Exit(exitInterrupted)
+		})
+	})
+	a := &app{
+		in:       os.Stdin,
+		out:      os.Stdout,
+		err:      os.Stderr,
+		terminal: term.IsTerminal(int(os.Stderr.Fd())),
+		getenv:   os.Getenv,
+		password: readPassword,
+	}
+	os.Exit(a.run(ctx, os.Args[1:]))
+}
+
+// readPassword reads a line from the terminal without showing it; ok is false
+// when standard input is none.
+func readPassword(prompt string) (line string, ok bool, err error) {
+	fd := int(os.Stdin.Fd())
+	if !term.IsTerminal(fd) {
+		return "", false, nil
+	}
+	fmt.Fprint(os.Stderr, prompt)
+	defer fmt.Fprintln(os.Stderr)
+	data, err := term.ReadPassword(fd)
+	return string(data), true, err
+}
