@@ -1,17 +1,272 @@
 package satellite
 
 import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
 	"github.com/cairnstorage/cairn/proto/ident"
 	"github.com/cairnstorage/cairn/proto/pb"
+	"github.com/cairnstorage/cairn/proto/transport"
+	"github.com/cairnstorage/cairn/satellite/meta"
+	"github.com/cairnstorage/cairn/satellite/satclient"
+)
+
+// Bounds of what a node may say about itself.
+const (
+	maxAddresses  = 16
+	maxAddressLen = 256
+	maxText       = 64 // version, operator
+	maxCursors    = 4096
+)
+
+const (
+	// lapses is how many check-ins a node may miss before it is offline.
+	lapses = 3
+	// keepEvery is how old the stored record of a node may get when nothing
+	// that matters has changed.
+	keepEvery = 5 * time.Minute
 )
 
 // registry is what the satellite knows of storage nodes: their records, and
 // whether they are online. It is safe for concurrent use.
-type registry struct{}
+type registry struct {
+	meta     *meta.Store
+	now      func() time.Time
+	interval time.Duration // between check-ins
+
+	mu     sync.Mutex
+	nodes  map[ident.ID]*node
+	change chan struct{} // holds one token after a node came
+}
+
+// node is one storage node.
+type node struct {
+	meta.Node
+	seen      time.Time // last check-in to this process; zero: none yet
+	came      time.Time // when it came online last
+	connected bool      // as far as is known
+	stored    time.Time // when its record was stored last
+	dirty     bool      // its record should be stored soon
+	behind    uint64    // journal entries not followed at the last check-in
+}
+
+// openRegistry reads the nodes that are known.
+func openRegistry(ctx context.Context, store *meta.Store, now func() time.Time, interval time.Duration) (*registry, error) {
+	r := &registry{
+		meta: store, now: now, interval: interval,
+		nodes: make(map[ident.ID]*node), change: make(chan struct{}, 1),
+	}
+	known, err := store.Nodes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i := range known {
+		r.nodes[known[i].ID] = &node{Node: known[i], stored: known[i].LastSeen}
+	}
+	return r, nil
+}
+
+// checkIn takes a node's news about itself. A new node's record is durable
+// when it returns. Error: satclient.ErrBadRequest.
+func (r *registry) checkIn(ctx context.Context, id ident.ID, m *pb.CheckInRequest) error {
+	said, err := readCheckIn(id, m)
+	if err != nil {
+		return fmt.Errorf("%w: %w", satclient.ErrBadRequest, err)
+	}
+	now := r.now()
+	r.mu.Lock()
+	n, known := r.nodes[id]
+	if !known {
+		r.mu.Unlock()
+		said.FirstSeen, said.LastSeen = now, now
+		if err := r.meta.PutNodes(ctx, []meta.Node{said}); err != nil {
+			return err
+		}
+		r.mu.Lock()
+		if n, known = r.nodes[id]; !known {
+			n = &node{Node: said, stored: now}
+			r.nodes[id] = n
+		}
+	}
+	defer r.mu.Unlock()
+	was := r.isOnline(n, now)
+	said.FirstSeen, said.LastSeen = n.FirstSeen, now
+	n.dirty = n.dirty || matters(&n.Node, &said) || now.Sub(n.stored) >= keepEvery
+	n.Node, n.seen, n.connected = said, now, true
+	if !was {
+		n.came = now
+		r.signal()
+	}
+	return nil
+}
+
+// signal wakes whoever waits for nodes to come.
+func (r *registry) signal() {
+	select {
+	case r.change <- struct{}{}:
+	default:
+	}
+}
+
+// readCheckIn bounds and validates what a node says.
+func readCheckIn(id ident.ID, m *pb.CheckInRequest) (meta.Node, error) {
+	n := meta.Node{
+		ID: id, Capacity: m.Capacity, Used: m.Used, Free: min(m.Free, math.MaxInt64),
+		Version: m.Version, Operator: m.Operator,
+	}
+	switch {
+	case len(m.Addresses) == 0 || len(m.Addresses) > maxAddresses:
+		return n, fmt.Errorf("a node has 1 to %d addresses, not %d", maxAddresses, len(m.Addresses))
+	case len(m.Version) > maxText || len(m.Operator) > maxText:
+		return n, fmt.Errorf("version and operator have at most %d characters", maxText)
+	case len(m.Cursors) > maxCursors:
+		return n, fmt.Errorf("%d cursors, at most %d", len(m.Cursors), maxCursors)
+	}
+	for _, a := range m.Addresses {
+		if len(a) > maxAddressLen {
+			return n, fmt.Errorf("address %.40q… is too long", a)
+		}
+	}
+	at, err := transport.JoinAddress(id, m.Addresses)
+	if err != nil {
+		return n, err
+	}
+	n.Addresses = at.Addrs
+	for _, c := range m.Cursors {
+		n.Cursors = append(n.Cursors, meta.Cursor{Group: c.Group, Epoch: c.Epoch, Seq: c.Seq})
+	}
+	return n, nil
+}
+
+// matters says whether a record that changed like this should be stored soon.
+func matters(a, b *meta.Node) bool {
+	return !slices.Equal(a.Addresses, b.Addresses) || a.Capacity != b.Capacity ||
+		a.Version != b.Version || a.Operator != b.Operator
+}
+
+// isOnline is called with mu held.
+func (r *registry) isOnline(n *node, now time.Time) bool {
+	return n.connected && !n.seen.IsZero() && now.Sub(n.seen) <= lapses*r.interval
+}
 
 // online says whether a node checked in lately and is still connected.
-func (r *registry) online(id ident.ID) bool { return false }
+func (r *registry) online(id ident.ID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n, ok := r.nodes[id]
+	return ok && r.isOnline(n, r.now())
+}
+
+// disconnected notes that the last connection to a peer is gone: if it is a
+// node, it is offline until it checks in again.
+func (r *registry) disconnected(id ident.ID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if n, ok := r.nodes[id]; ok {
+		n.connected = false
+	}
+}
 
 // addresses returns where nodes are reached, in the order given, and whether
 // they are online.
-func (r *registry) addresses(ids []ident.ID) []*pb.NodeAddress { return nil }
+func (r *registry) addresses(ids []ident.ID) []*pb.NodeAddress {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.now()
+	list := make([]*pb.NodeAddress, len(ids))
+	for i, id := range ids {
+		a := &pb.NodeAddress{Node: id[:]}
+		if n, ok := r.nodes[id]; ok {
+			a.Addresses, a.Online = n.Addresses, r.isOnline(n, now)
+		}
+		list[i] = a
+	}
+	return list
+}
+
+// nodeView is a node at one moment.
+type nodeView struct {
+	meta.Node
+	online bool
+	came   time.Time
+	behind uint64
+}
+
+// view returns all nodes, by the text of their ids.
+func (r *registry) view() []nodeView {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.now()
+	list := make([]nodeView, 0, len(r.nodes))
+	for _, n := range r.nodes {
+		list = append(list, nodeView{n.Node, r.isOnline(n, now), n.came, n.behind})
+	}
+	slices.SortFunc(list, func(a, b nodeView) int { return strings.Compare(a.ID.String(), b.ID.String()) })
+	return list
+}
+
+// free returns for each node how many bytes may still be put; -1 means that
+// it is offline.
+func (r *registry) free(ids []ident.ID) []int64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.now()
+	list := make([]int64, len(ids))
+	for i, id := range ids {
+		list[i] = -1
+		if n, ok := r.nodes[id]; ok && r.isOnline(n, now) {
+			list[i] = int64(n.Free)
+		}
+	}
+	return list
+}
+
+// counts returns how many nodes are known and online.
+func (r *registry) counts() (known, online int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.now()
+	for _, n := range r.nodes {
+		if r.isOnline(n, now) {
+			online++
+		}
+	}
+	return len(r.nodes), online
+}
+
+func (r *registry) setBehind(id ident.ID, entries uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if n, ok := r.nodes[id]; ok {
+		n.behind = entries
+	}
+}
+
+// store writes the records that changed; all of them writes also those of
+// which only the counts did.
+func (r *registry) store(ctx context.Context, all bool) error {
+	r.mu.Lock()
+	now := r.now()
+	var records []meta.Node
+	for _, n := range r.nodes {
+		if n.dirty || all && n.LastSeen.After(n.stored) {
+			records = append(records, n.Node)
+			n.dirty, n.stored = false, now
+		}
+	}
+	r.mu.Unlock()
+	err := r.meta.PutNodes(ctx, records)
+	if err != nil {
+		r.mu.Lock()
+		for i := range records {
+			r.nodes[records[i].ID].dirty = true
+		}
+		r.mu.Unlock()
+	}
+	return err
+}

@@ -4,24 +4,303 @@
 package satellite
 
 import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+
+	"github.com/cairnstorage/cairn/proto/erasure"
 	"github.com/cairnstorage/cairn/proto/ident"
+	"github.com/cairnstorage/cairn/proto/order"
+	"github.com/cairnstorage/cairn/proto/pb"
+	"github.com/cairnstorage/cairn/proto/transport"
+	"github.com/cairnstorage/cairn/satellite/kv"
+	"github.com/cairnstorage/cairn/satellite/kv/badgerkv"
 	"github.com/cairnstorage/cairn/satellite/meta"
+	"github.com/cairnstorage/cairn/satellite/placement"
 )
+
+// maxCalls bounds the calls of one connection at a time.
+const maxCalls = 256
+
+// DefaultScheme is that of a network of many nodes.
+var DefaultScheme = erasure.Scheme{Required: 20, RepairBelow: 28, Success: 32, Total: 40}
+
+// Config is what a satellite is run with. Only Dir is required; zero values
+// stand for the defaults named.
+type Config struct {
+	// Dir holds all that the satellite keeps. It is made if missing, and locked.
+	Dir string
+	// Listen holds multiaddrs, by default TCP port 7777 of all interfaces, or
+	// another if that is taken. A port of 0 is any; it stays the same when the
+	// satellite is started again.
+	Listen []string
+	// Announce holds the multiaddrs that others are told instead.
+	Announce []string
+	QUIC     bool
+	// Scheme is that of new placement groups: by default that of the newest
+	// group, or DefaultScheme.
+	Scheme erasure.Scheme
+	// Distinct keeps nodes of one subnet or operator out of one group.
+	Distinct bool
+	// GroupsPerNode is in how many groups a node should be: 4.
+	GroupsPerNode int
+	// CheckIn is the time between a node's check-ins: 3 s.
+	CheckIn time.Duration
+	// Settle is for how long no node may have come before groups are planned:
+	// 1 s.
+	Settle time.Duration
+	// Staging is how long nodes keep a shard for its commit: 24 h.
+	Staging time.Duration
+	// Version is what Status tells.
+	Version string
+
+	Logger *slog.Logger     // nil: slog.Default()
+	Now    func() time.Time // nil: time.Now
+	Rand   io.Reader        // nil: crypto/rand
+}
+
+// withDefaults fills in what was left out, and refuses what cannot be.
+func (c Config) withDefaults() (Config, error) {
+	if c.Dir == "" {
+		return c, errors.New("a satellite needs a directory")
+	}
+	if c.Scheme != (erasure.Scheme{}) {
+		if err := c.Scheme.Validate(); err != nil {
+			return c, err
+		}
+	}
+	c.GroupsPerNode = orDefault(c.GroupsPerNode, 4)
+	c.CheckIn = orDefault(c.CheckIn, 3*time.Second)
+	c.Settle = orDefault(c.Settle, time.Second)
+	c.Staging = orDefault(c.Staging, 24*time.Hour)
+	if c.Staging <= order.LimitLife {
+		return c, fmt.Errorf("staged shards must be kept for longer than order limits live, %v", order.LimitLife)
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Rand == nil {
+		c.Rand = rand.Reader
+	}
+	return c, nil
+}
+
+func orDefault[T ~int | ~int64](v, def T) T {
+	if v <= 0 {
+		return def
+	}
+	return v
+}
 
 // Satellite is one satellite. New makes it and Run runs it.
 type Satellite struct {
-	key      ident.Key
-	meta     *meta.Store
+	config  Config
+	key     ident.Key
+	kv      kv.Store
+	meta    *meta.Store
+	host    *transport.Host
+	address string
+	started time.Time
+
 	registry *registry
 	groups   *groups
-	now      func() time.Time
-	rand     io.Reader
-	log      *slog.Logger
+	trouble  atomic.Pointer[meta.Trouble] // nil: none
+
+	now  func() time.Time
+	rand io.Reader
+	log  *slog.Logger
 }
 
-// refusing returns why no writes are taken (satclient.ErrRefusing), or nil.
-func (s *Satellite) refusing() error { return nil }
+// New opens a satellite's directory and begins to listen; nothing is served
+// before Run. Run or Close releases all of it.
+func New(ctx context.Context, c Config) (*Satellite, error) {
+	c, err := c.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	s := &Satellite{config: c, now: c.Now, rand: c.Rand, log: c.Logger, started: c.Now()}
+	if err := s.open(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// open takes the directory, then reads what it holds, then goes on the network.
+func (s *Satellite) open(ctx context.Context) (err error) {
+	dir := s.config.Dir
+	if err := makeDir(dir); err != nil {
+		return err
+	}
+	store, err := badgerkv.Open(badgerkv.Config{Dir: filepath.Join(dir, "metadata"), Logger: s.log})
+	if err != nil {
+		return err
+	}
+	s.kv = store
+	var created bool
+	if s.key, created, err = ident.LoadOrCreate(filepath.Join(dir, "identity.key")); err != nil {
+		return err
+	}
+	if created {
+		s.log.Info("made a new identity", "id", s.key.ID())
+	}
+	if s.meta, err = meta.Open(ctx, s.kv, meta.Config{Satellite: s.key.ID(), Now: s.now, Rand: s.rand}); err != nil {
+		return err
+	}
+	if err := s.recall(ctx); err != nil {
+		return err
+	}
+	return s.listen()
+}
+
+// recall reads what is kept in memory.
+func (s *Satellite) recall(ctx context.Context) (err error) {
+	if s.registry, err = openRegistry(ctx, s.meta, s.now, s.config.CheckIn); err != nil {
+		return err
+	}
+	s.groups = &groups{
+		meta: s.meta, registry: s.registry, key: s.key,
+		scheme: s.config.Scheme,
+		rule:   placement.Rule{Distinct: s.config.Distinct, PerNode: s.config.GroupsPerNode},
+		now:    s.now, rand: s.rand, log: s.log,
+	}
+	if err := openGroups(ctx, s.groups, DefaultScheme); err != nil {
+		return err
+	}
+	t, err := s.meta.Trouble(ctx)
+	if err != nil {
+		return err
+	}
+	if t != nil {
+		s.log.Error("refusing writes", "trouble", t.Text)
+	}
+	s.trouble.Store(t)
+	return nil
+}
+
+// makeDir makes the directory and checks that it can be written to, so that
+// the error is about the directory and not about some file in it.
+func makeDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("directory of the satellite: %w", err)
+	}
+	probe, err := os.CreateTemp(dir, ".probe-*")
+	if err != nil {
+		return fmt.Errorf("directory %s cannot be written to: %w", dir, errors.Unwrap(err))
+	}
+	return errors.Join(probe.Close(), os.Remove(probe.Name()))
+}
+
+// ID is who the satellite is.
+func (s *Satellite) ID() ident.ID { return s.key.ID() }
+
+// Address is the multiaddr that others reach the satellite at; it ends in
+// /p2p/ID.
+func (s *Satellite) Address() string { return s.address }
+
+// Close releases what New took, for a satellite that is not run.
+func (s *Satellite) Close() error {
+	var errs []error
+	if s.host != nil {
+		errs = append(errs, s.host.Close())
+	}
+	if s.kv != nil {
+		errs = append(errs, s.kv.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Run serves until ctx ends or serving fails, and then releases everything.
+func (s *Satellite) Run(ctx context.Context) error {
+	err := s.run(ctx)
+	if s.registry != nil {
+		// The last word on nodes; ctx has ended by now.
+		err = errors.Join(err, s.registry.store(context.WithoutCancel(ctx), true))
+	}
+	return errors.Join(err, s.Close())
+}
+
+func (s *Satellite) run(ctx context.Context) error {
+	group, ctx := errgroup.WithContext(ctx)
+	s.host.OnDisconnect(func(id ident.ID) {
+		if !s.host.Connected(id) {
+			s.registry.disconnected(id)
+		}
+	})
+	options := append(serverOptions(s.log), grpc.MaxConcurrentStreams(maxCalls))
+	public := transport.NewGRPCServer(options...)
+	pb.RegisterNodesServer(public, &nodesServer{Satellite: s})
+	pb.RegisterMetadataServer(public, newMetadata(s))
+	local := grpc.NewServer(options...)
+	pb.RegisterAdminServer(local, &adminServer{Satellite: s})
+	socket, err := listenAdmin(s.config.Dir)
+	if err != nil {
+		return err
+	}
+	group.Go(func() error { return s.host.ServeGRPC(public) })
+	group.Go(func() error { return local.Serve(socket) })
+	group.Go(func() error {
+		<-ctx.Done()
+		stop(public, local)
+		return nil
+	})
+	group.Go(func() error { return s.groups.keepPlanning(ctx, s.config.Settle) })
+	group.Go(func() error { return s.every(ctx, 10*time.Second, "store node records", s.storeNodes) })
+	group.Go(func() error { return s.every(ctx, time.Minute, "expire uploads", s.expire) })
+	return group.Wait()
+}
+
+// stop lets requests under way end, for a moment.
+func stop(servers ...*grpc.Server) {
+	for _, server := range servers {
+		end := time.AfterFunc(2*time.Second, server.Stop)
+		server.GracefulStop()
+		end.Stop()
+	}
+}
+
+// every does a chore at intervals; failures are logged and tried again.
+func (s *Satellite) every(ctx context.Context, interval time.Duration, what string, chore func(context.Context) error) error {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		if err := chore(ctx); err != nil && ctx.Err() == nil {
+			s.log.Error("cannot "+what, "error", err)
+		}
+	}
+}
+
+func (s *Satellite) storeNodes(ctx context.Context) error { return s.registry.store(ctx, false) }
+
+// expire removes uploads and nonces past their time, unless there is trouble:
+// then nothing is written.
+func (s *Satellite) expire(ctx context.Context) error {
+	for more := s.refusing() == nil; more; {
+		done, err := s.meta.Expire(ctx)
+		if err != nil {
+			return err
+		}
+		if done.Uploads > 0 {
+			s.log.Info("removed uploads past their time", "uploads", done.Uploads)
+		}
+		more = done.More
+	}
+	return nil
+}

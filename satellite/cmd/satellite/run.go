@@ -1,0 +1,67 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cairnstorage/cairn/proto/erasure"
+	"github.com/cairnstorage/cairn/satellite"
+)
+
+func (a *app) run() *cobra.Command {
+	var c satellite.Config
+	var scheme, addressFile string
+	var verbose bool
+	cmd := &cobra.Command{
+		Use:   "run --dir DIR",
+		Short: "Run a satellite until it is interrupted",
+		Long: `Run a satellite until it is interrupted. It prints its address, which storage
+nodes need, and writes it to DIR/address. Everything it keeps is in DIR; back up
+DIR/identity.key, without which no node or uplink would know it again.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if scheme != "" {
+				if c.Scheme, err = erasure.ParseScheme(scheme); err != nil {
+					return fmt.Errorf("--scheme: %w", err)
+				}
+			}
+			level := slog.LevelInfo
+			if verbose {
+				level = slog.LevelDebug
+			}
+			c.Dir, c.Version = a.dir, version()
+			c.Logger = slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: level}))
+			return a.serve(cmd.Context(), c, addressFile)
+		},
+	}
+	f := cmd.Flags()
+	f.StringArrayVar(&c.Listen, "listen", nil, "multiaddr to listen on, such as /ip4/0.0.0.0/tcp/7777 (repeatable)")
+	f.StringArrayVar(&c.Announce, "announce", nil, "multiaddr to tell others instead, such as /dns4/example.org/tcp/7777 (repeatable)")
+	f.StringVar(&scheme, "scheme", "", "shards of a segment in new placement groups: required/repair-below/success/total\n(default that of the newest group, or "+satellite.DefaultScheme.String()+")")
+	f.BoolVar(&c.Distinct, "distinct", false, "keep nodes of one subnet or operator out of one placement group")
+	f.BoolVar(&c.QUIC, "quic", false, "listen on and dial QUIC, too")
+	f.StringVar(&addressFile, "address-file", "", "another file to write the address to")
+	f.BoolVar(&verbose, "verbose", false, "log more")
+	return cmd
+}
+
+// serve runs a satellite; that its address is printed means that it serves.
+func (a *app) serve(ctx context.Context, c satellite.Config, addressFile string) error {
+	s, err := satellite.New(ctx, c)
+	if err != nil {
+		return err
+	}
+	c.Logger.Info("satellite", "address", s.Address(), "dir", c.Dir)
+	if addressFile != "" {
+		if err := os.WriteFile(addressFile, []byte(s.Address()+"\n"), 0o644); err != nil {
+			_ = s.Close()
+			return fmt.Errorf("--address-file: %w", err)
+		}
+	}
+	fmt.Fprintln(a.out, s.Address())
+	return s.Run(ctx)
+}

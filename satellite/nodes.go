@@ -1,0 +1,183 @@
+package satellite
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/cairnstorage/cairn/proto/ident"
+	"github.com/cairnstorage/cairn/proto/order"
+	"github.com/cairnstorage/cairn/proto/pb"
+	"github.com/cairnstorage/cairn/proto/transport"
+	"github.com/cairnstorage/cairn/satellite/meta"
+	"github.com/cairnstorage/cairn/satellite/satclient"
+)
+
+// maxJournalPage bounds one answer of Journal, in entries.
+const maxJournalPage = 1000
+
+// nodesServer is the Nodes service.
+type nodesServer struct {
+	pb.UnimplementedNodesServer
+	*Satellite
+}
+
+// caller returns which node is calling.
+func caller(ctx context.Context) (ident.ID, error) {
+	id, ok := transport.PeerFromContext(ctx)
+	if !ok {
+		return id, fmt.Errorf("%w: the connection has no peer identity", satclient.ErrDenied)
+	}
+	return id, nil
+}
+
+// CheckIn implements pb.NodesServer.
+func (s *nodesServer) CheckIn(ctx context.Context, m *pb.CheckInRequest) (*pb.CheckInResponse, error) {
+	id, err := caller(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.registry.checkIn(ctx, id, m); err != nil {
+		return nil, err
+	}
+	s.host.Protect(id)
+	news, behind, err := s.news(ctx, id, m.Cursors)
+	if err != nil {
+		return nil, err
+	}
+	s.registry.setBehind(id, behind)
+	return &pb.CheckInResponse{
+		IntervalMs: uint32(s.config.CheckIn / time.Millisecond),
+		Groups:     news,
+		Now:        s.now().Unix(),
+		Staging:    int64(s.config.Staging / time.Second),
+	}, nil
+}
+
+// news tells a node how its groups are, and counts the journal entries that it
+// has not followed.
+func (s *nodesServer) news(ctx context.Context, id ident.ID, cursors []*pb.Cursor) (news []*pb.GroupNews, behind uint64, err error) {
+	have := make(map[uint32]*pb.Cursor, len(cursors))
+	for _, c := range cursors {
+		have[c.Group] = c
+	}
+	mine := s.groups.of(id)
+	ids := make([]uint32, len(mine))
+	for i, g := range mine {
+		ids[i] = g.ID
+	}
+	journals, err := s.meta.Journals(ctx, ids)
+	if err != nil {
+		return nil, 0, err
+	}
+	for _, g := range mine {
+		n := &pb.GroupNews{Group: g.ID, Epoch: g.Epoch, Head: journals[g.ID].Head}
+		c := have[g.ID] // nil: the node does not know the group
+		if c.GetEpoch() < g.Epoch {
+			n.Record = g.record
+		}
+		if c.GetSeq() < n.Head {
+			behind += n.Head - c.GetSeq()
+		}
+		news = append(news, n)
+	}
+	return news, behind, nil
+}
+
+// Journal implements pb.NodesServer. The head is signed after what it counts
+// became durable, so a node that shows it later is right.
+func (s *nodesServer) Journal(ctx context.Context, m *pb.JournalRequest) (*pb.JournalResponse, error) {
+	id, err := caller(ctx)
+	if err != nil {
+		return nil, err
+	}
+	g, err := s.groups.get(m.Group)
+	if err != nil {
+		return nil, err
+	}
+	if _, holds := g.SlotOf(id); !holds {
+		return nil, fmt.Errorf("%w: %d has no slot held by %s", satclient.ErrGroupNotFound, m.Group, id)
+	}
+	limit := int(min(m.Limit, maxJournalPage))
+	entries, journal, err := s.meta.Entries(ctx, m.Group, m.After, limit)
+	if err != nil {
+		return nil, err
+	}
+	head := order.Head{Satellite: s.key.ID(), Group: m.Group, Seq: journal.Head, Issued: s.now().Truncate(time.Second)}
+	answer := &pb.JournalResponse{Entries: make([]*pb.Entry, len(entries))}
+	if answer.Head, err = order.SignHead(s.key, &head); err != nil {
+		return nil, err
+	}
+	for i := range entries {
+		answer.Entries[i] = entryMessage(&entries[i])
+	}
+	return answer, nil
+}
+
+func entryMessage(e *meta.Entry) *pb.Entry {
+	m := &pb.Entry{Seq: e.Seq, Kind: e.Kind, Segment: e.Segment[:]}
+	if e.Kind == pb.EntryKind_ENTRY_KIND_LIVE {
+		m.Root, m.Size, m.Held = e.Root[:], uint64(e.Size), e.Held
+	}
+	return m
+}
+
+// Contest implements pb.NodesServer. A head signed by this satellite that is
+// ahead of the journal proves that the store was rolled back: writing on would
+// give sequence numbers out twice and split the nodes' views for good.
+func (s *nodesServer) Contest(ctx context.Context, m *pb.ContestRequest) (*pb.ContestResponse, error) {
+	id, err := caller(ctx)
+	if err != nil {
+		return nil, err
+	}
+	head, err := order.OpenHead(m.Head, s.key.ID())
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", satclient.ErrBadRequest, err)
+	}
+	journals, err := s.meta.Journals(ctx, []uint32{head.Group})
+	if err != nil {
+		return nil, err
+	}
+	if have := journals[head.Group].Head; head.Seq > have {
+		return &pb.ContestResponse{}, s.lost(ctx, id, head, have)
+	}
+	return &pb.ContestResponse{}, nil
+}
+
+// lost notes that journal entries are missing.
+func (s *Satellite) lost(ctx context.Context, witness ident.ID, head *order.Head, have uint64) error {
+	text := fmt.Sprintf("the metadata was rolled back: node %s holds this satellite's signed word from %s that the journal of group %d has %d entries, but it has %d",
+		witness, head.Issued.UTC().Format(time.RFC3339), head.Group, head.Seq, have)
+	if s.trouble.Load() == nil {
+		s.log.Error("refusing writes", "trouble", text)
+	}
+	// Refuse at once, whether or not it can be noted.
+	s.trouble.CompareAndSwap(nil, &meta.Trouble{Text: text, Since: s.now(), Heads: map[uint32]uint64{head.Group: head.Seq}})
+	all, err := s.meta.AddTrouble(ctx, head.Group, head.Seq, text)
+	if err != nil {
+		return fmt.Errorf("note the trouble: %w", err)
+	}
+	s.trouble.Store(&all)
+	return nil
+}
+
+// refusing returns why no writes are taken (satclient.ErrRefusing), or nil.
+func (s *Satellite) refusing() error {
+	if s.trouble.Load() != nil {
+		return fmt.Errorf("%w: its metadata was rolled back, and its operator has to decide", satclient.ErrRefusing)
+	}
+	return nil
+}
+
+// acceptLoss ends the trouble, at the operator's word.
+func (s *Satellite) acceptLoss(ctx context.Context) error {
+	if s.trouble.Load() == nil {
+		return fmt.Errorf("%w: there is no trouble to accept the loss of", satclient.ErrBadRequest)
+	}
+	if err := s.meta.ClearTrouble(ctx); err != nil {
+		return err
+	}
+	s.log.Warn("the operator accepted the loss of metadata; taking writes again")
+	s.trouble.Store(nil)
+	return nil
+}
