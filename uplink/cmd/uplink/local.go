@@ -14,7 +14,7 @@ import (
 
 // partial is a file that is being written beside its target and takes its
 // place only when it is whole. It is reached through a root, so that no name
-// leads out of the directory it belongs to.
+// leads out of the directory it belongs to; without one it is a device or pipe.
 type partial struct {
 	*os.File
 	root     *os.Root
@@ -70,6 +70,9 @@ func createIn(root *os.Root, name string, mode fs.FileMode) (*partial, error) {
 
 // keep makes the file durable under its name.
 func (p *partial) keep() error {
+	if p.root == nil { // a device or pipe is what it is
+		return p.Close()
+	}
 	err := p.finish()
 	if err == nil {
 		err = p.root.Rename(p.temp, p.name)

@@ -1,0 +1,273 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/iotest"
+	"time"
+)
+
+// files lists all that is below dir.
+func files(t *testing.T, dir string) (out []string) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && !entry.IsDir() {
+			rel, _ := filepath.Rel(dir, path)
+			out = append(out, rel)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func write(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestPartial(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "new", "file")
+	modified := time.Unix(1_600_000_000, 123_000_000)
+	p, err := openOutput(path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.modified = modified
+	if _, err := p.WriteString("content"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the target exists early: %v", err)
+	}
+	if err := p.keep(); err != nil {
+		t.Fatal(err)
+	}
+	p.discard() // as a deferred call does
+	data, err := os.ReadFile(path)
+	if err != nil || string(data) != "content" {
+		t.Errorf("got %q, %v", data, err)
+	}
+	if info, err := os.Stat(path); err != nil || !info.ModTime().Equal(modified) {
+		t.Errorf("modified %v, %v", info.ModTime(), err)
+	}
+	if got := files(t, dir); !slices.Equal(got, []string{"new/file"}) {
+		t.Errorf("there is %v", got)
+	}
+}
+
+// What fails leaves the old file and nothing else; what is kept has its mode.
+func TestPartialReplaces(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "file")
+	write(t, path, "old")
+	if err := os.Chmod(path, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, keep := range []bool{false, true} {
+		p, err := openOutput(path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.WriteString("new"); err != nil {
+			t.Fatal(err)
+		}
+		want := "old"
+		if keep {
+			want = "new"
+			if err := p.keep(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		p.discard()
+		if data, err := os.ReadFile(path); err != nil || string(data) != want {
+			t.Errorf("got %q, %v", data, err)
+		}
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("mode %v, %v", info.Mode(), err)
+		}
+		if got := files(t, dir); !slices.Equal(got, []string{"file"}) {
+			t.Errorf("there is %v", got)
+		}
+	}
+}
+
+func TestPartialThroughLink(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "real"), "old")
+	link := filepath.Join(dir, "link")
+	if err := os.Symlink("real", link); err != nil {
+		t.Fatal(err)
+	}
+	p, err := openOutput(link, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.discard()
+	p.WriteString("new")
+	if err := p.keep(); err != nil {
+		t.Fatal(err)
+	}
+	if data, _ := os.ReadFile(filepath.Join(dir, "real")); string(data) != "new" {
+		t.Errorf("the file behind the link holds %q", data)
+	}
+	if info, err := os.Lstat(link); err != nil || info.Mode()&fs.ModeSymlink == 0 {
+		t.Errorf("the link became %v, %v", info.Mode(), err)
+	}
+}
+
+// Within a tree no link leads out of the target directory.
+func TestPartialStaysInside(t *testing.T) {
+	outside, inside := t.TempDir(), t.TempDir()
+	if err := os.Symlink(outside, filepath.Join(inside, "link")); err != nil {
+		t.Fatal(err)
+	}
+	root, err := os.OpenRoot(inside)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	if p, err := openOutput(filepath.Join(inside, "link", "file"), root); err == nil {
+		p.discard()
+		t.Error("a file was made through the link")
+	}
+	if got := files(t, outside); len(got) != 0 {
+		t.Errorf("outside there is %v", got)
+	}
+}
+
+func TestOutputRefused(t *testing.T) {
+	dir := t.TempDir()
+	if p, err := openOutput(dir, nil); err == nil {
+		p.discard()
+		t.Error("a directory was overwritten")
+	}
+	write(t, filepath.Join(dir, "file"), "")
+	if p, err := openOutput(filepath.Join(dir, "file", "below"), nil); err == nil {
+		p.discard()
+		t.Error("a file became a directory")
+	}
+	if got := files(t, dir); !slices.Equal(got, []string{"file"}) {
+		t.Errorf("there is %v", got)
+	}
+}
+
+func TestOutputDevice(t *testing.T) {
+	p, err := openOutput(os.DevNull, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.discard()
+	if _, err := p.WriteString("gone"); err != nil {
+		t.Error(err)
+	}
+	if err := p.keep(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWalkFiles(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"b", "a/x", "a/y/z", "empty"} {
+		write(t, filepath.Join(dir, name), strings.Repeat("x", len(name)-1))
+	}
+	if err := os.Mkdir(filepath.Join(dir, "emptydir"), 0o777); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("b", filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	link := filepath.Join(t.TempDir(), "to-dir")
+	if err := os.Symlink(dir, link); err != nil {
+		t.Fatal(err)
+	}
+	for _, top := range []string{dir, link} {
+		var found, skipped []string
+		err := walkFiles(t.Context(), top, func(f localFile) error {
+			found = append(found, f.rel)
+			if f.size != int64(len(f.rel)-1) || f.modified.IsZero() {
+				t.Errorf("%+v", f)
+			}
+			return nil
+		}, func(path, why string) {
+			skipped = append(skipped, filepath.Base(path)+" "+why)
+		}, func(path string, err error) {
+			t.Errorf("%s: %v", path, err)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := []string{"a/x", "a/y/z", "b", "empty"}; !slices.Equal(found, want) {
+			t.Errorf("found %v", found)
+		}
+		if want := []string{"link a symbolic link", "pipe a named pipe"}; !slices.Equal(skipped, want) {
+			t.Errorf("skipped %v", skipped)
+		}
+	}
+	stopped := errors.New("stop")
+	err := walkFiles(t.Context(), dir, func(localFile) error { return stopped }, nil, nil)
+	if !errors.Is(err, stopped) {
+		t.Errorf("stopped with %v", err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := walkFiles(ctx, dir, nil, nil, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+	if err := walkFiles(t.Context(), filepath.Join(dir, "nothing"), nil, nil, nil); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("nothing there: %v", err)
+	}
+}
+
+func TestContextReader(t *testing.T) {
+	content := strings.Repeat("0123456789abcdef", readAhead/8) // two buffers
+	for name, r := range map[string]io.Reader{
+		"whole":          strings.NewReader(content),
+		"one byte":       iotest.OneByteReader(strings.NewReader(content[:1000])),
+		"data and error": iotest.DataErrReader(strings.NewReader(content)),
+	} {
+		got, err := io.ReadAll(&contextReader{ctx: t.Context(), r: r})
+		if err != nil || !strings.HasPrefix(content, string(got)) || len(got) != len(content) && name != "one byte" {
+			t.Errorf("%s: %d bytes, %v", name, len(got), err)
+		}
+	}
+	broken := errors.New("broken")
+	if _, err := io.ReadAll(&contextReader{ctx: t.Context(), r: iotest.ErrReader(broken)}); !errors.Is(err, broken) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// A read that never ends does not keep the reader from ending.
+func TestContextReaderStops(t *testing.T) {
+	r, w := io.Pipe()
+	defer w.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	c := &contextReader{ctx: ctx, r: r}
+	go func() {
+		w.Write([]byte("some"))
+		cancel()
+	}()
+	got, err := io.ReadAll(c)
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("got %q, %v", got, err)
+	}
+}
