@@ -1,0 +1,134 @@
+package uplink
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/cairnstorage/cairn/proto/ident"
+	"github.com/cairnstorage/cairn/proto/merkle"
+	"github.com/cairnstorage/cairn/storagenode/nodeclient"
+)
+
+// blamed is the nodes that were shown to return wrong data, and are not asked
+// again by the download that found out. It is safe for concurrent use.
+type blamed struct {
+	mu      sync.Mutex
+	reasons map[ident.ID]error
+}
+
+func (b *blamed) add(node ident.ID, reason error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.reasons == nil {
+		b.reasons = make(map[ident.ID]error)
+	}
+	b.reasons[node] = reason
+}
+
+func (b *blamed) reason(node ident.ID) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.reasons[node]
+}
+
+func (b *blamed) has(node ident.ID) bool { return b.reason(node) != nil }
+
+// errWrongData is what a node is blamed for that proves other bytes than it
+// returned.
+var errWrongData = errors.New("returned wrong data")
+
+// blame finds out which of the slots that a chunk came from returned wrong
+// bytes, and gives their pieces up. If none did, the chunk was wrong when it was
+// uploaded.
+func (w *window) blame(ctx context.Context, bad place) error {
+	suspects := []int{bad.slot}
+	if w.pieces[bad.slot].state != pieceHere { // it was decoded, from all of them
+		suspects = suspects[:0]
+		for slot := range w.pieces {
+			if w.pieces[slot].state == pieceHere {
+				suspects = append(suspects, slot)
+			}
+		}
+	}
+	verdicts := make([]error, len(suspects))
+	var wait sync.WaitGroup
+	for i, slot := range suspects {
+		wait.Go(func() { verdicts[i] = w.try(ctx, bad.row, slot) })
+	}
+	wait.Wait()
+	if err := ctx.Err(); err != nil {
+		return context.Cause(ctx)
+	}
+	guilty := false
+	for i, slot := range suspects {
+		if err := verdicts[i]; err != nil {
+			guilty = true
+			w.convict(slot, err)
+		}
+	}
+	if !guilty {
+		return fmt.Errorf("%w: segment %s does not decrypt, though all nodes prove that they hold what was uploaded", ErrCorrupt, w.segment.id)
+	}
+	for slot, b := range w.decoded {
+		b.release()
+		delete(w.decoded, slot)
+	}
+	return nil
+}
+
+// try has a slot prove its chunk of a row and compares it with what the slot
+// returned before.
+func (w *window) try(ctx context.Context, row, slot int) error {
+	if err := w.segment.blamed.reason(w.node(slot)); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, proofTimeout)
+	defer cancel()
+	segment := w.segment
+	stripe := w.first + row
+	size := segment.layout.ChunkSize(stripe)
+	leaves, err := w.session.prove(ctx, w.session.lease.nodes[slot].address, proofRequest{
+		segment: segment.id, layout: segment.layout, root: segment.root, slot: slot,
+		first: int(segment.layout.ShardOffset(stripe) / merkle.LeafSize), count: merkle.LeafCount(int64(size)),
+	})
+	if err == nil && !bytes.Equal(leaves, w.pieces[slot].buffer.chunk(row, size)) {
+		err = errWrongData
+	}
+	return err
+}
+
+// convict gives up a piece, and for the rest of the download the node if it was
+// shown to lie.
+func (w *window) convict(slot int, err error) {
+	w.drop(slot, pieceFailed, err)
+	if errors.Is(err, errWrongData) || errors.Is(err, nodeclient.ErrWrongProof) || errors.Is(err, nodeclient.ErrMisbehaved) {
+		w.segment.blamed.add(w.node(slot), err)
+		w.segment.log.Warn("a node returned wrong data", "node", w.node(slot), "segment", w.segment.id, "slot", slot, "error", err)
+	}
+}
+
+// typical is how long pieces take, as a moving average. It is safe for
+// concurrent use.
+type typical struct {
+	mu   sync.Mutex
+	mean time.Duration
+}
+
+func (t *typical) add(d time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.mean == 0 {
+		t.mean = d
+	}
+	t.mean += (d - t.mean) / 8
+}
+
+func (t *typical) get() time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.mean
+}

@@ -1,0 +1,218 @@
+package uplink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cairnstorage/cairn/proto/order"
+	"github.com/cairnstorage/cairn/proto/pb"
+)
+
+// minStraggle is how long at least the slots that are not done when a segment
+// counts as stored are still fed.
+const minStraggle = 2 * time.Second
+
+var (
+	errSlow    = errors.New("was too slow")
+	errLeftOut = errors.New("was left out because it failed or was too slow before")
+	errNoUse   = errors.New("too few other nodes took their shards")
+)
+
+// A delivery is one segment on its way to one group. It has stored the segment
+// once Success slots gave receipts, and has failed once that cannot be any more.
+type delivery struct {
+	segment *segmentWriter
+	session *putSession
+	shards  []*shard // by slot; nil for those left out
+	began   time.Time
+	stored  chan struct{} // closed at Success receipts
+	lost    chan struct{} // closed when there cannot be that many
+	settled chan struct{} // closed when every slot is done, one way or the other
+
+	mu       sync.Mutex
+	pending  int
+	held     int
+	receipts []*pb.Signed // by slot
+	causes   []error      // by slot
+	timer    *time.Timer  // cuts the stragglers
+}
+
+func newDelivery(segment *segmentWriter, session *putSession) *delivery {
+	n := len(session.slots)
+	return &delivery{
+		segment: segment, session: session,
+		shards: make([]*shard, n), receipts: make([]*pb.Signed, n), causes: make([]error, n),
+		began: time.Now(), stored: make(chan struct{}), lost: make(chan struct{}), settled: make(chan struct{}),
+	}
+}
+
+// send gives each slot its chunks of a batch.
+func (d *delivery) send(buffers []*buffer, size int) {
+	for slot, sh := range d.shards {
+		if sh != nil {
+			d.session.slots[slot].push(sh, part{buffers[slot], size})
+		}
+	}
+}
+
+// end tells each slot that its shard is complete.
+func (d *delivery) end() {
+	d.session.lease.used.Add(d.segment.layout.ShardSize())
+	for slot, sh := range d.shards {
+		if sh != nil {
+			d.session.slots[slot].finish(sh)
+		}
+	}
+}
+
+// receipt takes in a slot's receipt.
+func (d *delivery) receipt(slot int, signed *pb.Signed) {
+	d.session.peers.worked(d.session.slots[slot].node.address.ID)
+	d.settle(slot, signed, nil)
+}
+
+// failed takes in that a slot will not give a receipt.
+func (d *delivery) failed(slot int, err error) {
+	if !errors.Is(err, errNoUse) && !errors.Is(err, ErrClosed) && !errors.Is(err, ErrAborted) && leaseError(err) == nil {
+		d.session.peers.failed(d.session.slots[slot].node.address.ID)
+	}
+	d.settle(slot, nil, err)
+}
+
+func (d *delivery) settle(slot int, signed *pb.Signed, err error) {
+	d.mu.Lock()
+	if d.receipts[slot] != nil || d.causes[slot] != nil {
+		d.mu.Unlock()
+		return
+	}
+	d.receipts[slot], d.causes[slot] = signed, err
+	d.pending--
+	success := d.session.scheme().Success
+	lost := false
+	switch {
+	case signed != nil:
+		if d.held++; d.held == success {
+			close(d.stored)
+			d.timer = time.AfterFunc(max(minStraggle, time.Since(d.began)/2), func() { d.cut(errSlow) })
+		}
+	case d.held < success && d.held+d.pending == success-1:
+		close(d.lost)
+		lost = true
+	}
+	if d.pending == 0 {
+		close(d.settled)
+		if d.timer != nil {
+			d.timer.Stop()
+		}
+	}
+	d.mu.Unlock()
+	if lost {
+		d.cut(errNoUse)
+	}
+}
+
+// cut gives up every slot that is not done.
+func (d *delivery) cut(reason error) {
+	for slot := range d.shards {
+		d.cutShard(slot, reason)
+	}
+}
+
+// cutSlot gives up one slot if the segment can do without it.
+func (d *delivery) cutSlot(slot int, reason error) {
+	d.mu.Lock()
+	spare := d.held+d.pending > d.session.scheme().Success
+	d.mu.Unlock()
+	if spare {
+		d.cutShard(slot, reason)
+	}
+}
+
+func (d *delivery) cutShard(slot int, reason error) {
+	if d.shards[slot] == nil {
+		return
+	}
+	d.mu.Lock()
+	done := d.receipts[slot] != nil || d.causes[slot] != nil
+	d.mu.Unlock()
+	if !done {
+		d.session.slots[slot].cut(d.shards[slot], reason)
+		d.failed(slot, reason)
+	}
+}
+
+// wait returns once the segment is stored, or the error that says why it cannot
+// be in this group.
+func (d *delivery) wait(ctx context.Context) error {
+	select {
+	case <-d.stored:
+		return nil
+	case <-d.lost:
+		return d.failure()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// failure names the nodes that did not take their shards and says why.
+func (d *delivery) failure() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var nodes []string
+	for slot, cause := range d.causes {
+		switch {
+		case d.shards[slot] == nil:
+			cause = errLeftOut
+		case cause == nil || errors.Is(cause, errNoUse):
+			continue
+		}
+		nodes = append(nodes, fmt.Sprintf("node %s: %v", d.session.slots[slot].node.address.ID.Short(), cause))
+	}
+	scheme := d.session.scheme()
+	return fmt.Errorf("%w: group %d can store no segment, of its %d nodes %d failed and %d have to work: %s", ErrTooFewNodes,
+		d.session.lease.group.ID, scheme.Total, len(nodes), scheme.Success, strings.Join(nodes, "; "))
+}
+
+// leaseFailure is the error of a slot that says that not the node but the lease
+// is at fault, if enough of them say so.
+func (d *delivery) leaseFailure() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, cause := range d.causes {
+		if err := leaseError(cause); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// leaseError is err if a new lease is likely to cure it.
+func leaseError(err error) error {
+	for _, cause := range []error{order.ErrExpired, order.ErrAmount, order.ErrEpoch} {
+		if errors.Is(err, cause) {
+			return err
+		}
+	}
+	return nil
+}
+
+// message is the segment as it is committed, with the receipts there are.
+func (d *delivery) message() *pb.Segment {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	s := d.segment
+	m := &pb.Segment{
+		Id: s.id[:], Size: uint64(s.layout.Size), Root: s.root[:],
+		Group: d.session.lease.group.ID, Epoch: d.session.lease.group.Epoch,
+	}
+	for _, signed := range d.receipts {
+		if signed != nil {
+			m.Receipts = append(m.Receipts, signed)
+		}
+	}
+	return m
+}

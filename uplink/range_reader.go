@@ -1,0 +1,150 @@
+package uplink
+
+import (
+	"context"
+	"io"
+)
+
+const (
+	// readAhead bounds, in bytes, the buffers of the spans that are fetched ahead
+	// of what is read; but minAhead spans there may always be.
+	readAhead = 32 << 20
+	minAhead  = 3
+)
+
+// A rangeReader reads a range of an object from its beginning to its end,
+// fetching spans ahead: few at first, in case that little is read.
+type rangeReader struct {
+	extents *extents
+	ctx     context.Context
+	cancel  context.CancelFunc
+	memory  *share
+	next    int64 // where the next span begins
+	end     int64
+	begun   int     // spans
+	ahead   int     // how many there may be now
+	spans   []*span // begun and not yet read to their ends
+	chunk   int     // of the first span
+	rest    []byte  // of that chunk
+	left    int     // bytes to read of the first span
+	err     error
+}
+
+func newRangeReader(ctx context.Context, e *extents, from, to int64) *rangeReader {
+	r := &rangeReader{extents: e, memory: e.p.transfers.get.share(), next: from, end: to, ahead: 2}
+	r.ctx, r.cancel = context.WithCancel(ctx)
+	return r
+}
+
+// more returns further plaintext, up to a chunk of it, which is valid until the
+// next call. At the end of the range it is io.EOF.
+func (r *rangeReader) more() ([]byte, error) {
+	for len(r.rest) == 0 {
+		if r.err == nil {
+			r.err = r.step()
+		}
+		if r.err != nil {
+			return nil, r.err
+		}
+	}
+	piece := r.rest
+	r.rest = nil
+	return piece, nil
+}
+
+// read copies plaintext to p.
+func (r *rangeReader) read(p []byte) (int, error) {
+	piece, err := r.more()
+	n := copy(p, piece)
+	r.rest = piece[n:]
+	return n, err
+}
+
+// step goes on to the next chunk.
+func (r *rangeReader) step() error {
+	if len(r.spans) > 0 && r.left == 0 {
+		r.spans[0].window.release()
+		r.spans = r.spans[1:]
+	}
+	if err := r.begin(); err != nil {
+		return err
+	}
+	if len(r.spans) == 0 {
+		return io.EOF
+	}
+	sp := r.spans[0]
+	if r.left == 0 {
+		select {
+		case <-sp.ready:
+		case <-r.ctx.Done():
+			return context.Cause(r.ctx)
+		}
+		if sp.err != nil {
+			return sp.err
+		}
+		r.chunk, r.left = 0, sp.length
+		r.ahead += 2
+	}
+	plain := sp.window.chunk(r.chunk)
+	if r.chunk == 0 {
+		plain = plain[sp.skip:]
+	}
+	r.rest = plain[:min(len(plain), r.left)]
+	r.left -= len(r.rest)
+	r.chunk++
+	return nil
+}
+
+// begin begins to fetch as many spans as there may be.
+func (r *rangeReader) begin() error {
+	for r.next < r.end && len(r.spans) < r.ahead {
+		segment, err := r.extents.at(r.ctx, r.next, r.end)
+		if err != nil {
+			return err
+		}
+		sp := segment.span(r.next, r.end, min(1<<min(r.begun, 8), batchStripes))
+		buffers, err := r.gather(sp)
+		if buffers == nil {
+			return err
+		}
+		session, err := segment.transfers.getFrom(r.ctx, segment.group)
+		if err != nil {
+			releaseAll(buffers)
+			return err
+		}
+		sp.window.prepare(session, r.memory, buffers)
+		r.spans = append(r.spans, sp)
+		r.next += int64(sp.length)
+		r.begun++
+		go func() {
+			defer close(sp.ready)
+			sp.err = sp.window.fetch(r.ctx)
+		}()
+	}
+	return nil
+}
+
+// gather takes the memory for a span. It waits for it only if there is nothing
+// else to wait for.
+func (r *rangeReader) gather(sp *span) ([]*buffer, error) {
+	if len(r.spans) > 0 {
+		if len(r.spans) >= max(minAhead, readAhead/bufferSize/sp.need()) {
+			return nil, nil
+		}
+		return r.memory.tryTake(sp.need()), nil
+	}
+	r.memory.promise(sp.need())
+	return r.memory.take(r.ctx, sp.need())
+}
+
+// close gives back what the reader holds. It waits for what is under way.
+func (r *rangeReader) close() {
+	r.cancel()
+	for _, sp := range r.spans {
+		<-sp.ready
+		sp.window.release()
+	}
+	r.spans, r.rest, r.left = nil, nil, 0
+	r.err = ErrClosed
+	r.memory.close()
+}

@@ -1,0 +1,279 @@
+package uplink
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cairnstorage/cairn/proto/order"
+	"github.com/cairnstorage/cairn/proto/wire"
+)
+
+// getStream is what a slotReader needs of nodeclient.Get. Receive may run beside
+// Request, and Reset at any time.
+type getStream interface {
+	Request(segment order.SegmentID, offset int64, length int) error
+	Receive(into []byte) error
+	Close() error
+	Reset()
+}
+
+// A request asks a slot for shard bytes. done is called once, with what became
+// of it, and then nobody writes to into any more.
+type request struct {
+	segment order.SegmentID
+	offset  int64
+	into    []byte
+	done    func(error)
+}
+
+// A slotReader gets shard bytes from the holder of one slot over one stream,
+// which all downloads share. Requests are sent ahead and answered in order.
+type slotReader struct {
+	session *getSession
+	slot    int
+	node    leaseNode
+	wake    chan struct{} // holds a token when there may be something to do
+	used    atomic.Int64  // of the lease, in bytes
+
+	mu      sync.Mutex
+	queue   []*request // not yet sent
+	running bool       // run is
+	stream  *receiving // nil when there is none
+	parted  bool       // the session is over
+	slow    time.Time  // until then others are preferred
+	heard   time.Time  // when an answer came last, or the first question went out
+}
+
+// maxAsked is how many requests are sent ahead.
+const maxAsked = wire.MaxPipelined / 2
+
+// ask enqueues a request.
+func (r *slotReader) ask(q *request) {
+	r.mu.Lock()
+	if r.parted {
+		r.mu.Unlock()
+		go q.done(ErrClosed)
+		return
+	}
+	r.queue = append(r.queue, q)
+	r.session.lease.use(r.used.Add(int64(len(q.into))))
+	if !r.running {
+		r.running = true
+		r.session.tasks.Go(r.run)
+	}
+	r.mu.Unlock()
+	r.nudge()
+}
+
+// withdraw takes back a request that was not sent yet.
+func (r *slotReader) withdraw(q *request) {
+	r.mu.Lock()
+	i := slices.Index(r.queue, q)
+	if i >= 0 {
+		r.queue = slices.Delete(r.queue, i, i+1)
+	}
+	r.mu.Unlock()
+	if i >= 0 {
+		q.done(context.Canceled)
+	}
+}
+
+func (r *slotReader) nudge() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run sends requests until there have been none for a while.
+func (r *slotReader) run() {
+	for {
+		q := r.next()
+		if q == nil {
+			return
+		}
+		stream, err := r.open()
+		if err != nil {
+			r.failed(err)
+			q.done(err)
+			r.refuse(err)
+			continue
+		}
+		stream.send(q)
+	}
+}
+
+// next waits for a request to send. With none for long it ends the stream and
+// the run.
+func (r *slotReader) next() *request {
+	idle := time.NewTimer(idleStream)
+	defer idle.Stop()
+	quiet := false
+	for {
+		r.mu.Lock()
+		if len(r.queue) > 0 {
+			q := r.queue[0]
+			r.queue = r.queue[1:]
+			r.mu.Unlock()
+			return q
+		}
+		if quiet || r.parted {
+			r.running = false
+			stream := r.stream
+			r.stream = nil
+			r.mu.Unlock()
+			if stream != nil {
+				close(stream.asked)
+			}
+			return nil
+		}
+		r.mu.Unlock()
+		select {
+		case <-r.wake:
+		case <-idle.C:
+			quiet = true
+		}
+	}
+}
+
+// open returns the stream there is or a new one.
+func (r *slotReader) open() (*receiving, error) {
+	r.mu.Lock()
+	stream := r.stream
+	if stream != nil && stream.err == nil {
+		r.mu.Unlock()
+		return stream, nil
+	}
+	r.stream = nil
+	r.heard = time.Now()
+	r.mu.Unlock()
+	if stream != nil {
+		close(stream.asked)
+	}
+	timeout := openTimeout
+	if !r.node.online {
+		timeout = offlineTimeout
+	}
+	ctx, cancel := context.WithTimeout(r.session.ctx, timeout)
+	defer cancel()
+	get, err := r.session.open(ctx, r.node.address)
+	if err != nil {
+		return nil, err
+	}
+	stream = &receiving{reader: r, get: get, asked: make(chan *request, maxAsked)}
+	r.mu.Lock()
+	r.stream = stream
+	r.mu.Unlock()
+	r.session.tasks.Go(stream.run)
+	return stream, nil
+}
+
+// refuse fails what is in the queue.
+func (r *slotReader) refuse(err error) {
+	r.mu.Lock()
+	queue := r.queue
+	r.queue = nil
+	r.mu.Unlock()
+	for _, q := range queue {
+		q.done(err)
+	}
+}
+
+// failed remembers that the node cannot be reached, or its stream broke.
+func (r *slotReader) failed(err error) {
+	if !errors.Is(err, ErrClosed) && leaseError(err) == nil {
+		r.session.peers.failed(r.node.address.ID)
+	}
+}
+
+// lag has other slots preferred for a while. A stream on which nothing has come
+// for long, though something was asked for, is cut, so that what it owes fails.
+func (r *slotReader) lag() {
+	r.mu.Lock()
+	now := time.Now()
+	r.slow = now.Add(slowFor)
+	stream := r.stream
+	if stream != nil && (stream.owed == 0 || now.Sub(r.heard) < stallFor) {
+		stream = nil
+	}
+	r.mu.Unlock()
+	if stream != nil {
+		stream.get.Reset()
+	}
+}
+
+const (
+	slowFor  = 5 * time.Second
+	stallFor = 2 * time.Second
+)
+
+// quick tells whether the slot is as good as any.
+func (r *slotReader) quick() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return time.Now().After(r.slow)
+}
+
+// close ends the reader. What was asked before is still answered.
+func (r *slotReader) close() {
+	r.mu.Lock()
+	r.parted = true
+	r.mu.Unlock()
+	r.nudge()
+}
+
+// receiving is a get stream with the requests that wait for their answers.
+type receiving struct {
+	reader *slotReader
+	get    getStream
+	asked  chan *request // closed by the reader when it parts with the stream
+	owed   int           // answers; this and err are guarded by reader.mu
+	err    error         // that ended it
+}
+
+// send sends a request and leaves the rest to run.
+func (s *receiving) send(q *request) {
+	s.reader.mu.Lock()
+	if s.owed == 0 {
+		s.reader.heard = time.Now()
+	}
+	s.owed++
+	s.reader.mu.Unlock()
+	// An error ends the stream and so comes out of Receive, too.
+	_ = s.get.Request(q.segment, q.offset, len(q.into))
+	s.asked <- q
+}
+
+// run receives the answers, in the order of the requests.
+func (s *receiving) run() {
+	defer s.get.Close()
+	for q := range s.asked {
+		err := s.get.Receive(q.into)
+		s.received(err)
+		q.done(err)
+	}
+}
+
+// received tells what a node says of one request from the end of the stream.
+func (s *receiving) received(err error) {
+	var said *wire.Error
+	s.reader.mu.Lock()
+	s.owed--
+	if err == nil {
+		s.reader.heard = time.Now()
+	} else if s.err == nil && !errors.As(err, &said) {
+		s.err = err
+	}
+	ended := s.err != nil
+	s.reader.mu.Unlock()
+	switch {
+	case err == nil:
+		s.reader.session.peers.worked(s.reader.node.address.ID)
+	case ended:
+		s.reader.failed(err)
+	}
+}

@@ -1,0 +1,408 @@
+package uplink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/cairnstorage/cairn/proto/erasure"
+	"github.com/cairnstorage/cairn/proto/merkle"
+	"github.com/cairnstorage/cairn/proto/order"
+	"github.com/cairnstorage/cairn/proto/pb"
+	"github.com/cairnstorage/cairn/proto/transport"
+)
+
+const (
+	// openTimeout bounds reaching a node that the satellite takes to be online,
+	// offlineTimeout one it does not.
+	openTimeout    = 5 * time.Second
+	offlineTimeout = time.Second
+	// idleStream is how long a stream without work is kept. Nodes end theirs
+	// later, so that a stream is never found dead when it is wanted.
+	idleStream = 20 * time.Second
+)
+
+// putStream is what a slotSender needs of nodeclient.Put. Answer may run beside
+// the others, and Reset at any time.
+type putStream interface {
+	Begin(id order.SegmentID, maxSize int64) error
+	Data(frame []byte) error
+	End(layout erasure.Layout, root merkle.Hash, shardRoots []merkle.Hash) error
+	Answer() (*pb.Signed, *order.Receipt, error)
+	Close() error
+	Reset()
+}
+
+// A shard is one slot's part of a segment on its way. Its fields belong to its
+// sender.
+type shard struct {
+	delivery *delivery
+	parts    []part // not yet sent
+	begun    bool   // something of it is on the stream
+	complete bool   // no further parts will come
+	over     error  // why it is not sent, when it is not
+}
+
+// A part is one slot's chunks of a batch.
+type part struct {
+	buffer *buffer
+	size   int
+}
+
+// A slotSender sends shards to the holder of one slot, one after another over
+// one stream, in a goroutine of its own. What it could not send yet waits with it.
+type slotSender struct {
+	session *putSession
+	slot    int
+	node    leaseNode
+	wake    chan struct{} // holds a token when there may be something to do
+
+	mu       sync.Mutex
+	queue    []*shard   // the first is being sent
+	backlog  int        // parts in queue
+	stream   *answering // nil when there is none
+	dialling func()     // cancels the opening of a stream that is going on
+	parted   bool       // the session is over
+	left     bool       // behind the others, who no longer wait for it
+}
+
+func newSlotSender(session *putSession, slot int, node leaseNode) *slotSender {
+	return &slotSender{session: session, slot: slot, node: node, wake: make(chan struct{}, 1)}
+}
+
+func (s *slotSender) nudge() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// enqueue appends a shard.
+func (s *slotSender) enqueue(sh *shard) {
+	s.mu.Lock()
+	s.queue = append(s.queue, sh)
+	s.mu.Unlock()
+	s.nudge()
+}
+
+// push appends a part to a shard, unless the shard is over, and becomes an
+// owner of the buffer.
+func (s *slotSender) push(sh *shard, p part) {
+	s.mu.Lock()
+	if sh.over == nil {
+		p.buffer.hold()
+		sh.parts = append(sh.parts, p)
+		s.backlog++
+	}
+	s.mu.Unlock()
+	s.nudge()
+}
+
+// finish says that all parts of a shard were pushed.
+func (s *slotSender) finish(sh *shard) {
+	s.mu.Lock()
+	sh.complete = true
+	s.mu.Unlock()
+	s.nudge()
+}
+
+// cut gives a shard up, wherever it is on its way. The stream that has a part
+// of it cannot be used for others.
+func (s *slotSender) cut(sh *shard, reason error) {
+	s.mu.Lock()
+	s.drop(sh, reason)
+	var stop func()
+	switch {
+	case len(s.queue) == 0 || s.queue[0] != sh:
+	case s.dialling != nil:
+		stop = s.dialling
+	case sh.begun:
+		stop = s.stream.put.Reset
+	}
+	s.mu.Unlock()
+	if stop != nil {
+		stop()
+	}
+	s.nudge()
+}
+
+// drop marks a shard over and releases its parts. The caller holds the lock.
+func (s *slotSender) drop(sh *shard, reason error) {
+	if sh.over != nil {
+		return
+	}
+	sh.over = reason
+	for _, p := range sh.parts {
+		p.buffer.release()
+	}
+	s.backlog -= len(sh.parts)
+	sh.parts = nil
+}
+
+// close ends the sender once its queue is empty.
+func (s *slotSender) close() {
+	s.mu.Lock()
+	s.parted = true
+	s.mu.Unlock()
+	s.nudge()
+}
+
+// run sends what is enqueued until the session is over.
+func (s *slotSender) run() {
+	for {
+		sh := s.current()
+		if sh == nil {
+			s.hangUp()
+			return
+		}
+		if err := s.send(sh); err != nil {
+			s.failed(sh, err)
+		}
+		s.done()
+	}
+}
+
+// current waits for the shard to be sent next; nil means that there will be
+// none.
+func (s *slotSender) current() *shard {
+	idle := time.NewTimer(idleStream)
+	defer idle.Stop()
+	for {
+		s.mu.Lock()
+		if len(s.queue) > 0 {
+			sh := s.queue[0]
+			s.mu.Unlock()
+			return sh
+		}
+		parted := s.parted
+		s.mu.Unlock()
+		if parted {
+			return nil
+		}
+		select {
+		case <-s.wake:
+		case <-idle.C:
+			s.hangUp()
+		}
+	}
+}
+
+// done takes the shard that was sent, or given up, out of the queue.
+func (s *slotSender) done() {
+	s.mu.Lock()
+	s.queue = s.queue[1:]
+	s.caughtUp()
+	s.mu.Unlock()
+	s.session.advanced()
+}
+
+// caughtUp lets the others wait again for a slot that is no longer behind. The
+// caller holds the lock.
+func (s *slotSender) caughtUp() {
+	if s.backlog <= 1 {
+		s.left = false
+	}
+}
+
+// send is the way of one shard to its node.
+func (s *slotSender) send(sh *shard) error {
+	stream, err := s.open(sh)
+	if err != nil {
+		return err
+	}
+	for {
+		p, more, err := s.next(sh)
+		if err != nil {
+			return err
+		}
+		if !more {
+			return s.end(sh, stream)
+		}
+		if err := s.sendPart(sh, stream.put, p); err != nil {
+			return err
+		}
+	}
+}
+
+// sendPart sends a part, before the first of them the announcement of the shard
+// with the room it takes at most.
+func (s *slotSender) sendPart(sh *shard, put putStream, p part) error {
+	defer s.sent(p)
+	if !sh.begun {
+		s.mu.Lock()
+		sh.begun = true
+		s.mu.Unlock()
+		segment := sh.delivery.segment
+		if err := put.Begin(segment.id, segment.shardLimit()); err != nil {
+			return err
+		}
+	}
+	return put.Data(p.buffer.frame(p.size))
+}
+
+// sent counts a part as sent, well or not.
+func (s *slotSender) sent(p part) {
+	p.buffer.release()
+	s.mu.Lock()
+	s.backlog--
+	s.caughtUp()
+	s.mu.Unlock()
+	s.session.advanced()
+}
+
+// end closes a shard on the stream and leaves the rest to its receiver.
+func (s *slotSender) end(sh *shard, stream *answering) error {
+	segment := sh.delivery.segment
+	if err := stream.put.End(segment.layout, segment.root, segment.shardRoots); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	sh.begun = false // from here on nothing hurts the stream
+	s.mu.Unlock()
+	stream.ended <- sh
+	return nil
+}
+
+// open returns the stream there is or a new one.
+func (s *slotSender) open(sh *shard) (*answering, error) {
+	timeout := openTimeout
+	if !s.node.online {
+		timeout = offlineTimeout
+	}
+	ctx, cancel := context.WithTimeout(s.session.ctx, timeout)
+	defer cancel()
+	s.mu.Lock()
+	stream, over := s.stream, sh.over
+	if stream != nil && stream.err == nil || over != nil {
+		s.mu.Unlock()
+		return stream, over
+	}
+	s.dialling = cancel
+	s.mu.Unlock()
+	s.hangUp()
+
+	put, err := s.session.open(ctx, s.node.address)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dialling = nil
+	if err == nil {
+		s.node.online = true
+		s.stream = newAnswering(s, put)
+	}
+	if sh.over != nil {
+		err = sh.over
+	}
+	return s.stream, err
+}
+
+// next waits for the next part of a shard. Without more there is none.
+func (s *slotSender) next(sh *shard) (p part, more bool, err error) {
+	for {
+		s.mu.Lock()
+		switch {
+		case sh.over != nil:
+			err = sh.over
+		case s.stream.err != nil:
+			err = s.stream.err
+		case len(sh.parts) > 0:
+			p, more = sh.parts[0], true
+			sh.parts = sh.parts[1:]
+		case !sh.complete:
+			s.mu.Unlock()
+			<-s.wake
+			continue
+		}
+		s.mu.Unlock()
+		return p, more, err
+	}
+}
+
+// failed gives a shard up, and with it the stream if that has a part of it.
+func (s *slotSender) failed(sh *shard, err error) {
+	s.mu.Lock()
+	s.drop(sh, err)
+	err = sh.over // the first reason there was
+	stream, hurt := s.stream, sh.begun
+	sh.begun = false
+	if hurt && stream.err != nil && errors.Is(err, transport.ErrReset) {
+		err = stream.err // says more
+	}
+	s.mu.Unlock()
+	if hurt {
+		stream.put.Reset()
+		s.hangUp()
+	}
+	sh.delivery.failed(s.slot, err)
+}
+
+// hangUp parts with the stream there may be. What it still has to answer is
+// waited for.
+func (s *slotSender) hangUp() {
+	s.mu.Lock()
+	stream := s.stream
+	s.stream = nil
+	s.mu.Unlock()
+	if stream != nil {
+		close(stream.ended)
+	}
+}
+
+// answering is a put stream with the shards that wait for their receipts.
+type answering struct {
+	sender *slotSender
+	put    putStream
+	ended  chan *shard // closed by the sender when it parts with the stream
+	err    error       // of the first answer that was none; guarded by sender.mu
+}
+
+// maxUnanswered is how many shards of one stream may wait for receipts.
+const maxUnanswered = 16
+
+func newAnswering(s *slotSender, put putStream) *answering {
+	a := &answering{sender: s, put: put, ended: make(chan *shard, maxUnanswered)}
+	s.session.tasks.Go(a.run)
+	return a
+}
+
+// run receives the answers, in the order in which the shards ended. After an
+// error the rest fails too.
+func (a *answering) run() {
+	defer a.put.Close()
+	var failure error
+	for sh := range a.ended {
+		var signed *pb.Signed
+		if failure == nil {
+			signed, failure = a.answer(sh)
+		}
+		if failure == nil {
+			sh.delivery.receipt(a.sender.slot, signed)
+			continue
+		}
+		a.broken(failure)
+		sh.delivery.failed(a.sender.slot, failure)
+	}
+}
+
+// broken tells the sender that the stream is of no more use.
+func (a *answering) broken(err error) {
+	a.put.Reset()
+	a.sender.mu.Lock()
+	if a.err == nil {
+		a.err = err
+	}
+	a.sender.mu.Unlock()
+	a.sender.nudge()
+}
+
+func (a *answering) answer(sh *shard) (*pb.Signed, error) {
+	signed, receipt, err := a.put.Answer()
+	if err != nil {
+		return nil, err
+	}
+	if receipt.Slot != a.sender.slot || receipt.Segment != sh.delivery.segment.id {
+		return nil, fmt.Errorf("the receipt is for slot %d of segment %s", receipt.Slot, receipt.Segment)
+	}
+	return signed, nil
+}

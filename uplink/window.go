@@ -1,0 +1,380 @@
+package uplink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cairnstorage/cairn/proto/ident"
+)
+
+const (
+	// A slot that has not answered is hedged against after slowness times what
+	// others took, but after no less than minHedge; or, while there is not much
+	// to compare with, no less than firstHedge.
+	slowness   = 3
+	minHedge   = 150 * time.Millisecond
+	firstHedge = 500 * time.Millisecond
+	// maxRenewals is how often a window gets another lease.
+	maxRenewals = 3
+	// proofTimeout bounds one proof.
+	proofTimeout = 10 * time.Second
+)
+
+// A window is a few whole stripes of a segment being read, or some chunks of
+// one stripe. It has the chunks of each slot in one piece.
+type window struct {
+	segment *segmentReader
+	session *getSession
+	memory  *share
+	spare   []*buffer // for pieces and plaintext
+	first   int       // stripe
+	stripes int
+	wanted  []int // data slots whose plaintext is asked for, ascending
+
+	pieces   []piece         // by slot
+	decoded  map[int]*buffer // by slot, of those that are not here
+	plain    []*buffer       // by place in wanted
+	arrivals chan arrival
+	asked    time.Time       // when slots were asked last
+	times    []time.Duration // that the pieces took which are here
+	renewals int
+}
+
+// A piece is a slot's chunks of a window.
+type piece struct {
+	state   pieceState
+	request *request
+	buffer  *buffer
+	err     error
+}
+
+type pieceState int
+
+const (
+	pieceNone pieceState = iota
+	pieceAsked
+	pieceLate // asked, but others were asked in its place
+	pieceHere
+	pieceFailed
+)
+
+// arrival says what became of a request.
+type arrival struct {
+	slot    int
+	request *request
+	err     error
+}
+
+// fetch is the flow of a get: chunks from the data slots if they are well, else
+// from any k; decode what is missing; decrypt, which verifies; and if that fails,
+// find out by Merkle proofs who lied, and do without them.
+func (w *window) fetch(ctx context.Context) error {
+	defer w.letGo()
+	w.ask(w.plan())
+	for {
+		if err := w.collect(ctx); err != nil {
+			return err
+		}
+		if err := w.decode(); err != nil {
+			return err
+		}
+		bad, ok := w.decrypt()
+		if ok {
+			return nil
+		}
+		if err := w.blame(ctx, bad); err != nil {
+			return err
+		}
+	}
+}
+
+func (w *window) required() int { return w.segment.layout.Required }
+
+// plan chooses whom to ask first: those who have the data, if they are among
+// the best, else the best.
+func (w *window) plan() []int {
+	ranked := w.candidates()
+	best := ranked[:min(w.required(), len(ranked))]
+	for _, slot := range w.wanted {
+		if !slices.Contains(best, slot) {
+			return best
+		}
+	}
+	return w.wanted
+}
+
+// candidates are the slots that can be asked, the best first.
+func (w *window) candidates() []int {
+	return slices.DeleteFunc(w.session.rank(), func(slot int) bool {
+		return w.pieces[slot].state != pieceNone || w.segment.blamed.has(w.node(slot))
+	})
+}
+
+func (w *window) node(slot int) ident.ID { return w.session.lease.group.Nodes[slot] }
+
+// ask asks slots for their pieces.
+func (w *window) ask(slots []int) {
+	w.asked = time.Now()
+	for _, slot := range slots {
+		p := &w.pieces[slot]
+		p.buffer = w.buffer()
+		p.buffer.hold() // for the reader of the slot, which may outlive the window
+		p.state, p.request = pieceAsked, w.request(slot, p.buffer)
+		w.session.slots[slot].ask(p.request)
+	}
+}
+
+func (w *window) request(slot int, into *buffer) *request {
+	q := &request{segment: w.segment.id, offset: w.segment.layout.ShardOffset(w.first), into: into.payload()[:w.size()]}
+	q.done = func(err error) {
+		into.release()
+		w.arrivals <- arrival{slot, q, err}
+	}
+	return q
+}
+
+// buffer is one of those set aside for the window, or one beyond the bounds: as
+// many as slots that fail or are slow may be needed besides.
+func (w *window) buffer() *buffer {
+	if last := len(w.spare) - 1; last >= 0 {
+		b := w.spare[last]
+		w.spare = w.spare[:last]
+		return b
+	}
+	return w.memory.force()
+}
+
+// size is the bytes of a piece.
+func (w *window) size() int {
+	layout, last := w.segment.layout, w.first+w.stripes-1
+	return int(layout.ShardOffset(last)-layout.ShardOffset(w.first)) + layout.ChunkSize(last)
+}
+
+// collect waits for the pieces that are needed: those of the wanted slots, or
+// of any k.
+func (w *window) collect(ctx context.Context) error {
+	for !w.enough(pieceHere) {
+		w.replace()
+		if !w.enough(pieceHere, pieceAsked, pieceLate) {
+			return w.failure()
+		}
+		hedge := w.hedgeTimer()
+		select {
+		case a := <-w.arrivals:
+			if err := w.arrived(ctx, a); err != nil {
+				return err
+			}
+		case <-hedge:
+			w.hedge()
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// enough tells whether pieces in these states are all that is needed.
+func (w *window) enough(states ...pieceState) bool {
+	for _, slot := range w.wanted {
+		if !slices.Contains(states, w.pieces[slot].state) {
+			return w.count(states...) >= w.required()
+		}
+	}
+	return true
+}
+
+func (w *window) count(states ...pieceState) int {
+	n := 0
+	for i := range w.pieces {
+		if slices.Contains(states, w.pieces[i].state) {
+			n++
+		}
+	}
+	return n
+}
+
+// replace asks further slots if those asked will not do.
+func (w *window) replace() {
+	if w.enough(pieceHere, pieceAsked) {
+		return
+	}
+	more := w.candidates()
+	lacking := w.required() - w.count(pieceHere, pieceAsked)
+	if more = more[:min(lacking, len(more))]; len(more) > 0 {
+		w.ask(more)
+	}
+}
+
+// hedgeTimer fires when those who have not answered are to be taken for slow.
+func (w *window) hedgeTimer() <-chan time.Time {
+	if w.count(pieceAsked) == 0 {
+		return nil // all are taken for slow already
+	}
+	wait := max(firstHedge, slowness*w.session.typical.get())
+	if 2*len(w.times) >= w.count(pieceHere, pieceAsked) {
+		wait = max(minHedge, slowness*slices.Sorted(slices.Values(w.times))[len(w.times)/2])
+	}
+	return time.After(time.Until(w.asked.Add(wait)))
+}
+
+// hedge takes for slow who has not answered, so that others are asked.
+func (w *window) hedge() {
+	for slot := range w.pieces {
+		if w.pieces[slot].state == pieceAsked {
+			w.pieces[slot].state = pieceLate
+			w.session.slots[slot].lag()
+		}
+	}
+}
+
+// arrived takes in what became of a request.
+func (w *window) arrived(ctx context.Context, a arrival) error {
+	p := &w.pieces[a.slot]
+	if p.request != a.request {
+		return nil
+	}
+	p.request = nil
+	switch {
+	case a.err == nil:
+		took := time.Since(w.asked)
+		w.times = append(w.times, took)
+		w.session.typical.add(took)
+		p.state = pieceHere
+	case w.renewals < maxRenewals && (leaseError(a.err) != nil || errors.Is(a.err, ErrClosed)):
+		w.drop(a.slot, pieceNone, nil)
+		return w.renew(ctx)
+	default:
+		w.drop(a.slot, pieceFailed, a.err)
+	}
+	return nil
+}
+
+// drop lets go of a piece.
+func (w *window) drop(slot int, state pieceState, err error) {
+	p := &w.pieces[slot]
+	p.buffer.release()
+	*p = piece{state: state, err: err}
+}
+
+// renew gets another lease when nodes do not honour the one there is.
+func (w *window) renew(ctx context.Context) error {
+	w.renewals++
+	w.segment.transfers.dropGet(w.session)
+	session, err := w.segment.transfers.getFrom(ctx, w.session.lease.group.ID)
+	if err != nil {
+		return err
+	}
+	w.session = session
+	return nil
+}
+
+// decode computes the wanted pieces that are not here from those that are.
+func (w *window) decode() error {
+	var lost []int
+	for _, slot := range w.wanted {
+		if w.pieces[slot].state != pieceHere {
+			lost = append(lost, slot)
+			w.decoded[slot] = w.buffer()
+		}
+	}
+	chunks := make([][]byte, w.segment.layout.Total)
+	for row := 0; row < w.stripes && len(lost) > 0; row++ {
+		size := w.segment.layout.ChunkSize(w.first + row)
+		for slot := range chunks {
+			chunks[slot] = nil
+			if w.pieces[slot].state == pieceHere {
+				chunks[slot] = w.pieces[slot].buffer.chunk(row, size)
+			} else if b := w.decoded[slot]; b != nil {
+				chunks[slot] = b.chunk(row, size)[:0]
+			}
+		}
+		if err := w.reconstruct(chunks, lost); err != nil {
+			return fmt.Errorf("segment %s: %w", w.segment.id, err)
+		}
+	}
+	return nil
+}
+
+func (w *window) reconstruct(chunks [][]byte, lost []int) error {
+	if len(w.wanted) == w.required() {
+		return w.session.coder.ReconstructData(chunks)
+	}
+	for _, slot := range lost {
+		if err := w.session.coder.ReconstructOne(chunks, slot); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// A place is a chunk of a window.
+type place struct{ row, slot int }
+
+// decrypt opens every wanted chunk. If one does not open, it says which.
+func (w *window) decrypt() (bad place, ok bool) {
+	for row := range w.stripes {
+		size := w.segment.layout.ChunkSize(w.first + row)
+		for i, slot := range w.wanted {
+			from := w.decoded[slot]
+			if from == nil {
+				from = w.pieces[slot].buffer
+			}
+			if i == len(w.plain) {
+				w.plain = append(w.plain, w.buffer())
+			}
+			index := uint64((w.first+row)*w.required() + slot)
+			if _, err := w.segment.cipher.Open(w.plain[i].chunk(row, size)[:0], from.chunk(row, size), index); err != nil {
+				return place{row, slot}, false
+			}
+		}
+	}
+	return place{}, true
+}
+
+// letGo releases all but the plaintext.
+func (w *window) letGo() {
+	for slot := range w.pieces {
+		p := &w.pieces[slot]
+		if p.request != nil {
+			w.session.slots[slot].withdraw(p.request)
+		}
+		if p.buffer != nil {
+			p.buffer.release()
+			p.buffer = nil
+		}
+	}
+	for _, b := range w.decoded {
+		b.release()
+	}
+	clear(w.decoded)
+	releaseAll(w.spare)
+	w.spare = nil
+}
+
+// release lets go of the plaintext.
+func (w *window) release() {
+	releaseAll(w.plain)
+	w.plain = nil
+}
+
+// failure says that too few slots can be read, and why.
+func (w *window) failure() error {
+	var reasons []string
+	kind := ErrTooFewNodes
+	for slot := range w.pieces {
+		err := w.pieces[slot].err
+		if blamed := w.segment.blamed.reason(w.node(slot)); blamed != nil {
+			err, kind = blamed, ErrCorrupt
+		}
+		if err != nil {
+			reasons = append(reasons, fmt.Sprintf("slot %d, node %s: %v", slot, w.node(slot).Short(), err))
+		}
+	}
+	layout := w.segment.layout
+	return fmt.Errorf("%w: segment %s: %d of its %d shards can be read and %d are needed: %s", kind,
+		w.segment.id, layout.Total-len(reasons), layout.Total, layout.Required, strings.Join(reasons, "; "))
+}
