@@ -5,42 +5,322 @@ package storagenode
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/cairnstorage/cairn/proto/ident"
+	"github.com/cairnstorage/cairn/proto/order"
+	"github.com/cairnstorage/cairn/proto/pb"
+	"github.com/cairnstorage/cairn/proto/transport"
+	"github.com/cairnstorage/cairn/proto/wire"
+	"github.com/cairnstorage/cairn/satellite/satclient"
+	"github.com/cairnstorage/cairn/storagenode/internal/durable"
+	"github.com/cairnstorage/cairn/storagenode/shardstore"
 )
 
-// Config is all that a node is told from outside.
+// Config is all that a node is told from outside. Dir and Satellite are
+// required.
 type Config struct {
 	Dir       string   // identity, state and, unless Data says otherwise, shards
 	Data      []string // data directories; empty: DIR/data
-	Satellite string   // multiaddr ending in /p2p/ID, or a path of a file with one
-	Listen    []string // multiaddrs; empty: all of IPv4 on a port that is kept over restarts
+	Replaced  []string // of those, the ones whose old content is lost for good
+	Satellite string   // multiaddr ending in /p2p/ID, or the path of a file with one
+	Listen    []string // multiaddrs; empty: TCP on all of IPv4. Port 0 becomes one that is kept over restarts
 	Announce  []string // multiaddrs to be reached at, when they differ from Listen
+	QUIC      bool     // also speak QUIC, where Listen says so
 	Capacity  int64    // bytes of shards in all; 0: what the disks have
 	Reserve   int64    // bytes to leave free on each disk; 0: see shardstore.Config
 	Operator  string   // who runs the node, as told to the satellite
 	Version   string
-	Logger    *slog.Logger
-	Now       func() time.Time
-	Random    io.Reader
+	Logger    *slog.Logger     // nil logs nothing
+	Now       func() time.Time // nil: time.Now
+	Random    io.Reader        // nil: crypto/rand
+}
+
+// defaultListen is where a node listens unless it is told.
+const defaultListen = "/ip4/0.0.0.0/tcp/0"
+
+func (c *Config) setDefaults() error {
+	if c.Dir == "" || c.Satellite == "" {
+		return errors.New("storagenode: a directory and the address of a satellite are required")
+	}
+	if len(c.Data) == 0 {
+		c.Data = []string{filepath.Join(c.Dir, "data")}
+	}
+	for i, path := range c.Data {
+		abs, err := filepath.Abs(path)
+		if err != nil {
+			return err
+		}
+		c.Data[i] = abs
+	}
+	if len(c.Listen) == 0 {
+		c.Listen = []string{defaultListen}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Random == nil {
+		c.Random = rand.Reader
+	}
+	return nil
 }
 
 // A Node is one storage node.
-type Node struct{}
+type Node struct {
+	config    Config
+	log       *slog.Logger
+	lock      *os.File
+	key       ident.Key
+	state     *state
+	store     *shardstore.Store
+	ledger    *Ledger
+	host      *transport.Host
+	satellite transport.Address
+	client    satelliteClient
+	admin     *admin
+	started   time.Time
+
+	mu          sync.Mutex
+	lastCheckIn time.Time
+	trouble     map[string]string // what is wrong, by what it is about
+}
 
 // New opens the node's directories and its listeners. Run has to follow, to
 // serve and, in the end, to close them.
-func New(cfg Config) (*Node, error) { return nil, errors.New("not yet") }
+func New(c Config) (_ *Node, err error) {
+	if err := c.setDefaults(); err != nil {
+		return nil, err
+	}
+	n := &Node{config: c, log: c.Logger, started: c.Now(), trouble: make(map[string]string)}
+	defer func() {
+		if err != nil {
+			n.close()
+		}
+	}()
+	if n.satellite, err = ParseSatellite(c.Satellite); err != nil {
+		return nil, err
+	}
+	if err := n.openDir(); err != nil {
+		return nil, err
+	}
+	if err := n.openStore(); err != nil {
+		return nil, err
+	}
+	if n.ledger, err = OpenLedger(filepath.Join(c.Dir, "ledger"), c.Now, c.Logger); err != nil {
+		return nil, err
+	}
+	if err := n.openHost(); err != nil {
+		return nil, err
+	}
+	if n.admin, err = n.openAdmin(); err != nil {
+		return nil, err
+	}
+	return n, nil
+}
+
+// ParseSatellite reads the address of a satellite, or the file that holds it.
+func ParseSatellite(text string) (transport.Address, error) {
+	address, err := transport.ParseAddress(text)
+	if err == nil {
+		return address, nil
+	}
+	raw, fileErr := os.ReadFile(text)
+	if errors.Is(fileErr, os.ErrNotExist) {
+		return address, fmt.Errorf("satellite %q is no address (%w) and there is no such file", text, err)
+	}
+	if fileErr != nil {
+		return address, fmt.Errorf("address of the satellite: %w", fileErr)
+	}
+	address, err = transport.ParseAddress(string(trimSpace(raw)))
+	if err != nil {
+		return address, fmt.Errorf("file %s: %w", text, err)
+	}
+	return address, nil
+}
+
+// openDir makes the node's directory its own.
+func (n *Node) openDir() (err error) {
+	if err := os.MkdirAll(n.config.Dir, 0o700); err != nil {
+		return err
+	}
+	if n.lock, err = durable.Lock(n.config.Dir); err != nil {
+		return err
+	}
+	if n.key, _, err = ident.LoadOrCreate(filepath.Join(n.config.Dir, "key.pem")); err != nil {
+		return err
+	}
+	if n.state, err = readState(n.config.Dir); err != nil {
+		return err
+	}
+	return n.state.bind(n.satellite.ID)
+}
+
+// openStore opens the shards in all data directories that can be used.
+func (n *Node) openStore() (err error) {
+	known := n.state.known()
+	for _, path := range n.config.Replaced {
+		if path, err = filepath.Abs(path); err != nil {
+			return err
+		}
+		delete(known, path)
+	}
+	n.store, err = shardstore.Open(shardstore.Config{
+		Dirs:     n.config.Data,
+		Known:    known,
+		Capacity: n.config.Capacity,
+		Reserve:  n.config.Reserve,
+		Logger:   n.log,
+		Now:      n.config.Now,
+		Random:   n.config.Random,
+	})
+	if err != nil {
+		return explainStore(err, n.config.Dir)
+	}
+	ids := make(map[string]string)
+	for _, d := range n.store.Usage().Dirs {
+		ids[d.Path] = d.ID
+	}
+	return n.state.setData(ids)
+}
+
+// explainStore adds what can be done about an error of shardstore.Open.
+func explainStore(err error, dir string) error {
+	switch {
+	case errors.Is(err, shardstore.ErrIndex):
+		return fmt.Errorf("%w; to make it again from the volumes, run: storagenode rebuild-index --dir %s", err, dir)
+	case errors.Is(err, shardstore.ErrLost):
+		return fmt.Errorf("%w; if its shards are lost for good, start once with --replaced and that directory", err)
+	}
+	return err
+}
+
+// openHost starts listening.
+func (n *Node) openHost() error {
+	listen, err := n.listenAddresses()
+	if err != nil {
+		return err
+	}
+	n.host, err = transport.New(transport.Config{
+		Key:      n.key,
+		Listen:   listen,
+		Announce: n.config.Announce,
+		QUIC:     n.config.QUIC,
+		Logger:   n.log,
+	})
+	if err != nil {
+		return err
+	}
+	client, err := satclient.New(n.host, n.satellite, satclient.Options{Timeout: callTimeout})
+	if err != nil {
+		return err
+	}
+	n.client = client
+	server, err := NewServer(ServerConfig{
+		Store:     n.store,
+		Key:       n.key,
+		Satellite: n.satellite.ID,
+		Groups:    n.state.epoch,
+		Learn:     n.learn,
+		Ledger:    n.ledger,
+		Now:       n.config.Now,
+		Logger:    n.log,
+	})
+	if err != nil {
+		return err
+	}
+	n.host.Protect(n.satellite.ID)
+	n.host.Handle(wire.Protocol, server.Serve)
+	return nil
+}
+
+// learn remembers a group record that a peer has shown.
+func (n *Node) learn(signed *pb.Signed, group *order.Group) {
+	if err := n.state.learn(signed, group); err != nil {
+		n.log.Error("could not remember a group record", "group", group.ID, "error", err)
+	}
+}
 
 // ID is the node's identity.
-func (n *Node) ID() ident.ID { return ident.ID{} }
+func (n *Node) ID() ident.ID { return n.key.ID() }
 
-// Addresses are the multiaddrs the node listens at, each ending in /p2p/ID.
-func (n *Node) Addresses() []string { return nil }
+// Addresses are the multiaddrs the node is reached at, each ending in /p2p/ID.
+func (n *Node) Addresses() []string { return n.host.Addresses() }
 
 // Run serves until ctx is done, then closes everything that New opened.
-func (n *Node) Run(ctx context.Context) error { return nil }
+func (n *Node) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	n.log.Info("storage node runs", "id", n.ID(), "addresses", n.Addresses(), "satellite", n.satellite.ID)
+	news := newNewsBox()
+	var tasks sync.WaitGroup
+	tasks.Go(func() { n.checkInLoop(ctx, news) })
+	tasks.Go(func() { n.followLoop(ctx, news) })
+	served := make(chan error, 1)
+	tasks.Go(func() { served <- n.admin.serve() })
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-served:
+		cancel()
+	}
+	n.admin.stop()
+	tasks.Wait()
+	n.log.Info("storage node stops")
+	return errors.Join(err, n.close())
+}
+
+// close closes what New opened, in the order that lets nothing work on with
+// what is closed.
+func (n *Node) close() error {
+	var errs []error
+	if n.admin != nil {
+		n.admin.stop()
+	}
+	if n.client != nil {
+		errs = append(errs, n.client.Close())
+	}
+	if n.host != nil {
+		errs = append(errs, n.host.Close())
+	}
+	if n.ledger != nil {
+		errs = append(errs, n.ledger.Close())
+	}
+	if n.store != nil {
+		errs = append(errs, n.store.Close())
+	}
+	if n.lock != nil {
+		errs = append(errs, n.lock.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// setTrouble notes that something is wrong, or, with a nil error, that it is
+// not any more.
+func (n *Node) setTrouble(about string, err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if err == nil {
+		delete(n.trouble, about)
+		return
+	}
+	n.trouble[about] = err.Error()
+}
+
+// troubles gives all that is wrong.
+func (n *Node) troubles() map[string]string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return maps.Clone(n.trouble)
+}

@@ -12,6 +12,7 @@ import (
 	"github.com/cairnstorage/cairn/proto/erasure"
 	"github.com/cairnstorage/cairn/proto/merkle"
 	"github.com/cairnstorage/cairn/proto/order"
+	"github.com/cairnstorage/cairn/storagenode/internal/durable"
 )
 
 // What the store refuses, and why. Errors returned by this package wrap them.
@@ -30,7 +31,7 @@ var (
 	// ErrCorrupt: the shard was damaged on disk.
 	ErrCorrupt = errors.New("shard was damaged on disk")
 	// ErrLocked: another process uses the data directory.
-	ErrLocked = errors.New("another process uses the directory")
+	ErrLocked = durable.ErrLocked
 	// ErrIndex: the index is missing or damaged and has to be made again.
 	ErrIndex = errors.New("index is missing or damaged")
 	// ErrLost: a directory that should hold a store holds none.

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/cairnstorage/cairn/storagenode/internal/durable"
 	"github.com/dgraph-io/badger/v4"
 )
 
@@ -68,7 +69,7 @@ func openDir(path, known string, cfg *Config) (_ *dir, err error) {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return nil, err
 	}
-	if d.lock, err = lockDir(path); err != nil {
+	if d.lock, err = durable.Lock(path); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -169,7 +170,7 @@ func (d *dir) openIndex() error {
 	if err := d.index.checkIdentity(d.identity, isNew); err != nil {
 		return err
 	}
-	return syncDir(d.path)
+	return durable.SyncDir(d.path)
 }
 
 // release gives back what openDir took.

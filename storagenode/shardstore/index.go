@@ -14,6 +14,7 @@ import (
 	"github.com/cairnstorage/cairn/proto/erasure"
 	"github.com/cairnstorage/cairn/proto/merkle"
 	"github.com/cairnstorage/cairn/proto/order"
+	"github.com/cairnstorage/cairn/storagenode/internal/durable"
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
 )
@@ -116,7 +117,7 @@ func (x *index) sync() error {
 			return err
 		}
 	}
-	return syncDir(x.path)
+	return durable.SyncDir(x.path)
 }
 
 // update runs f in a transaction. Only one runs at a time.
@@ -337,9 +338,11 @@ func (m *mark) decode(b []byte) error {
 	return nil
 }
 
-// checkIdentity makes sure that the index belongs to the data directory, or
-// says so in a new one.
-func (x *index) checkIdentity(d identity, isNew bool) error {
+// errNoIdentity is returned by matches for an index that says nothing of itself.
+var errNoIdentity = errors.New("it is empty")
+
+// matches returns ErrIndex unless the index belongs to the data directory.
+func (x *index) matches(d identity) error {
 	var id []byte
 	err := x.view(func(txn *badger.Txn) error {
 		_, err := read(txn, []byte{keyIdentity}, func(value []byte) error {
@@ -351,13 +354,20 @@ func (x *index) checkIdentity(d identity, isNew bool) error {
 	switch {
 	case err != nil:
 		return fmt.Errorf("%w: %w", ErrIndex, err)
-	case id == nil && isNew:
-		err := x.update(func(txn *badger.Txn) error { return txn.Set([]byte{keyIdentity}, d.id[:]) })
-		return errors.Join(err, x.sync())
 	case id == nil:
-		return fmt.Errorf("%w: %s is empty", ErrIndex, x.path)
+		return fmt.Errorf("%w: %s: %w", ErrIndex, x.path, errNoIdentity)
 	case !bytes.Equal(id, d.id[:]):
 		return fmt.Errorf("%w: %s belongs to another data directory", ErrIndex, x.path)
 	}
 	return nil
+}
+
+// checkIdentity is matches, but lets a new index belong to the directory.
+func (x *index) checkIdentity(d identity, isNew bool) error {
+	err := x.matches(d)
+	if !isNew || !errors.Is(err, errNoIdentity) {
+		return err
+	}
+	err = x.update(func(txn *badger.Txn) error { return txn.Set([]byte{keyIdentity}, d.id[:]) })
+	return errors.Join(err, x.sync())
 }

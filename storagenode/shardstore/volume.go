@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"github.com/cairnstorage/cairn/storagenode/internal/durable"
 )
 
 // A volume is one append-only file of records. Space in it is never used
@@ -78,7 +80,7 @@ func createVolume(dir string, d identity, number uint32) (*volume, error) {
 	}
 	_, err = f.WriteAt(encodeVolumeHeader(d, number), 0)
 	if err == nil {
-		err = errors.Join(f.Sync(), syncDir(filepath.Dir(path)))
+		err = errors.Join(f.Sync(), durable.SyncDir(filepath.Dir(path)))
 	}
 	if err != nil {
 		f.Close()

@@ -1,0 +1,167 @@
+package storagenode
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"github.com/cairnstorage/cairn/proto/order"
+	"github.com/cairnstorage/cairn/proto/pb"
+)
+
+const (
+	callTimeout = 15 * time.Second // of one call to the satellite
+
+	minInterval     = 100 * time.Millisecond // between check-ins, whatever the satellite says
+	maxInterval     = time.Minute
+	defaultInterval = 3 * time.Second
+
+	troubleSatellite = "satellite"
+)
+
+// satelliteClient is what a node asks of its satellite; satclient.Client does it.
+type satelliteClient interface {
+	CheckIn(context.Context, *pb.CheckInRequest) (*pb.CheckInResponse, error)
+	Journal(context.Context, *pb.JournalRequest) (*pb.JournalResponse, error)
+	Contest(context.Context, *pb.ContestRequest) (*pb.ContestResponse, error)
+	Close() error
+}
+
+// news is what a check-in has brought for the follower.
+type news struct {
+	asked   time.Time // before the call was made
+	staging time.Duration
+	heads   map[uint32]uint64
+}
+
+// A newsBox holds the latest news that the follower has not yet taken.
+type newsBox struct {
+	mu     sync.Mutex
+	latest *news
+	full   chan struct{}
+}
+
+func newNewsBox() *newsBox { return &newsBox{full: make(chan struct{}, 1)} }
+
+func (b *newsBox) put(n *news) {
+	b.mu.Lock()
+	b.latest = n
+	b.mu.Unlock()
+	select {
+	case b.full <- struct{}{}:
+	default:
+	}
+}
+
+func (b *newsBox) take() *news {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	n := b.latest
+	b.latest = nil
+	return n
+}
+
+// checkInLoop checks in as often as the satellite wants it, and goes on trying
+// when it cannot be reached: the node serves all the same.
+func (n *Node) checkInLoop(ctx context.Context, box *newsBox) {
+	pause := backoff.NewExponentialBackOff()
+	pause.InitialInterval, pause.MaxInterval = 500*time.Millisecond, 15*time.Second
+	failing := false
+	for ctx.Err() == nil {
+		interval, err := n.checkIn(ctx, box)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			if !failing {
+				n.log.Warn("cannot check in with the satellite; the node goes on and retries", "error", err)
+			}
+			interval = pause.NextBackOff()
+		case failing:
+			n.log.Info("the satellite is reachable again")
+			fallthrough
+		default:
+			pause.Reset()
+		}
+		failing = err != nil
+		n.setTrouble(troubleSatellite, err)
+		wait(ctx, interval)
+	}
+}
+
+// wait returns when d is over or ctx is done.
+func wait(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// checkIn tells the satellite how the node is and takes in the news.
+func (n *Node) checkIn(ctx context.Context, box *newsBox) (time.Duration, error) {
+	asked := n.config.Now()
+	req, err := n.report()
+	if err != nil {
+		return 0, err
+	}
+	res, err := n.client.CheckIn(ctx, req)
+	if err != nil {
+		return 0, err
+	}
+	heads := make(map[uint32]uint64, len(res.Groups))
+	for _, g := range res.Groups {
+		if err := n.takeRecord(g); err != nil {
+			return 0, err
+		}
+		if _, known := n.state.epoch(g.Group); known {
+			heads[g.Group] = g.Head
+		}
+	}
+	n.mu.Lock()
+	n.lastCheckIn = n.config.Now()
+	n.mu.Unlock()
+	box.put(&news{asked: asked, staging: time.Duration(res.Staging) * time.Second, heads: heads})
+	interval := time.Duration(res.IntervalMs) * time.Millisecond
+	if interval == 0 {
+		interval = defaultInterval
+	}
+	return min(max(interval, minInterval), maxInterval), nil
+}
+
+// report is what a check-in says.
+func (n *Node) report() (*pb.CheckInRequest, error) {
+	u := n.store.Usage()
+	req := &pb.CheckInRequest{
+		Addresses: n.host.Addresses(),
+		Capacity:  uint64(u.Capacity),
+		Used:      uint64(u.Used),
+		Free:      uint64(u.Free),
+		Version:   n.config.Version,
+		Operator:  n.config.Operator,
+	}
+	for _, g := range n.state.held(n.ID()) {
+		seq, err := n.store.Cursor(g.group.ID)
+		if err != nil {
+			return nil, err
+		}
+		req.Cursors = append(req.Cursors, &pb.Cursor{Group: g.group.ID, Epoch: g.group.Epoch, Seq: seq})
+	}
+	return req, nil
+}
+
+// takeRecord remembers the group record in the news, if there is one.
+func (n *Node) takeRecord(g *pb.GroupNews) error {
+	if g.Record == nil {
+		return nil
+	}
+	group, err := order.OpenGroup(g.Record, n.satellite.ID)
+	if err != nil {
+		return fmt.Errorf("record of group %d from the satellite: %w", g.Group, err)
+	}
+	return n.state.learn(g.Record, group)
+}

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"text/tabwriter"
+	"time"
+
+	"github.com/dustin/go-humanize"
+	"github.com/spf13/cobra"
+
+	"github.com/cairnstorage/cairn/proto/ident"
+	"github.com/cairnstorage/cairn/proto/pb"
+	"github.com/cairnstorage/cairn/storagenode"
+)
+
+// nodeInfo is what `storagenode info -o json` prints.
+type nodeInfo struct {
+	ID          ident.ID    `json:"id"`
+	Addresses   []string    `json:"addresses"`
+	Version     string      `json:"version"`
+	Started     time.Time   `json:"started"`
+	Satellite   string      `json:"satellite"`
+	LastCheckIn *time.Time  `json:"last_check_in"` // null: none has succeeded
+	Trouble     string      `json:"trouble"`
+	Capacity    uint64      `json:"capacity_bytes"`
+	Used        uint64      `json:"used_bytes"`
+	Free        uint64      `json:"free_bytes"`
+	Shards      uint64      `json:"shards"`
+	Staged      uint64      `json:"staged"`
+	Data        []dataInfo  `json:"data"`
+	Groups      []groupInfo `json:"groups"`
+}
+
+type dataInfo struct {
+	Path    string `json:"path"`
+	Used    uint64 `json:"used_bytes"`
+	Free    uint64 `json:"free_bytes"`
+	Shards  uint64 `json:"shards"`
+	Trouble string `json:"trouble"`
+}
+
+type groupInfo struct {
+	Group  uint32 `json:"group"`
+	Epoch  uint64 `json:"epoch"`
+	Slot   uint32 `json:"slot"`
+	Cursor uint64 `json:"cursor"`
+	Head   uint64 `json:"head"`
+}
+
+func newInfoCommand() *cobra.Command {
+	var dir, output string
+	cmd := newCommand("info", "Show how the running node is", func(cmd *cobra.Command) error {
+		if err := needDir(dir); err != nil {
+			return err
+		}
+		if output != "" && output != "json" {
+			return usageError{fmt.Errorf("--output %q is not json", output)}
+		}
+		res, err := storagenode.AskInfo(cmd.Context(), dir)
+		if err != nil {
+			return err
+		}
+		info, err := newInfo(res)
+		if err != nil {
+			return err
+		}
+		if output == "json" {
+			enc := json.NewEncoder(cmd.OutOrStdout())
+			enc.SetIndent("", "  ")
+			return enc.Encode(info)
+		}
+		return info.print(cmd.OutOrStdout())
+	})
+	addDir(cmd, &dir)
+	cmd.Flags().StringVarP(&output, "output", "o", "", "json, or a text to read")
+	return cmd
+}
+
+func newInfo(res *pb.InfoResponse) (*nodeInfo, error) {
+	id, err := ident.IDFromBytes(res.Id)
+	if err != nil {
+		return nil, err
+	}
+	info := &nodeInfo{
+		ID: id, Addresses: res.Addresses, Version: res.Version, Started: time.Unix(res.Started, 0).UTC(),
+		Satellite: res.Satellite, Trouble: res.Trouble,
+		Capacity: res.Capacity, Used: res.Used, Free: res.Free, Shards: res.Shards, Staged: res.Staged,
+		Data: []dataInfo{}, Groups: []groupInfo{},
+	}
+	if res.LastCheckIn != 0 {
+		at := time.Unix(res.LastCheckIn, 0).UTC()
+		info.LastCheckIn = &at
+	}
+	for _, d := range res.Data {
+		info.Data = append(info.Data, dataInfo{d.Path, d.Used, d.Free, d.Shards, d.Trouble})
+	}
+	for _, g := range res.Groups {
+		info.Groups = append(info.Groups, groupInfo{g.Group, g.Epoch, g.Slot, g.Cursor, g.Head})
+	}
+	return info, nil
+}
+
+func (i *nodeInfo) print(out io.Writer) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintf(w, "node\t%s\n", i.ID)
+	for _, a := range i.Addresses {
+		fmt.Fprintf(w, "address\t%s\n", a)
+	}
+	fmt.Fprintf(w, "version\t%s\n", i.Version)
+	fmt.Fprintf(w, "started\t%s\n", i.Started.Format(time.RFC3339))
+	fmt.Fprintf(w, "satellite\t%s\n", i.Satellite)
+	checkIn := "none yet"
+	if i.LastCheckIn != nil {
+		checkIn = i.LastCheckIn.Format(time.RFC3339)
+	}
+	fmt.Fprintf(w, "last check-in\t%s\n", checkIn)
+	fmt.Fprintf(w, "space\t%s used, %s free of %s\n", humanize.IBytes(i.Used), humanize.IBytes(i.Free), humanize.IBytes(i.Capacity))
+	fmt.Fprintf(w, "shards\t%d, of which %d staged\n", i.Shards, i.Staged)
+	for _, d := range i.Data {
+		fmt.Fprintf(w, "data\t%s: %d shards, %s used, %s free\n", d.Path, d.Shards, humanize.IBytes(d.Used), humanize.IBytes(d.Free))
+	}
+	for _, g := range i.Groups {
+		fmt.Fprintf(w, "group\t%d: slot %d, epoch %d, journal followed to %d of %d\n", g.Group, g.Slot, g.Epoch, g.Cursor, max(g.Cursor, g.Head))
+	}
+	if i.Trouble != "" {
+		fmt.Fprintf(w, "trouble\t%s\n", i.Trouble)
+	}
+	return w.Flush()
+}
