@@ -1,0 +1,174 @@
+package transport
+
+import (
+	"context"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	health "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
+)
+
+// whoami answers with OK only to callers it can name, and tells who they are.
+type whoami struct {
+	health.UnimplementedHealthServer
+}
+
+func (whoami) Check(ctx context.Context, _ *health.HealthCheckRequest) (*health.HealthCheckResponse, error) {
+	id, ok := PeerFromContext(ctx)
+	if !ok {
+		return nil, status.Error(codes.Unauthenticated, "who are you?")
+	}
+	return nil, status.Error(codes.AlreadyExists, id.String())
+}
+
+func serveWhoami(t *testing.T, h *Host) *grpc.Server {
+	t.Helper()
+	server := NewGRPCServer()
+	health.RegisterHealthServer(server, whoami{})
+	done := make(chan error, 1)
+	go func() { done <- h.ServeGRPC(server) }()
+	t.Cleanup(func() {
+		server.Stop()
+		if err := <-done; err != nil {
+			t.Errorf("serve: %v", err)
+		}
+	})
+	return server
+}
+
+func ask(t *testing.T, conn *grpc.ClientConn, options ...grpc.CallOption) (string, error) {
+	_, err := health.NewHealthClient(conn).Check(t.Context(), &health.HealthCheckRequest{}, options...)
+	if status.Code(err) == codes.AlreadyExists {
+		return status.Convert(err).Message(), nil
+	}
+	return "", err
+}
+
+func dialGRPC(t *testing.T, h *Host, to Address) *grpc.ClientConn {
+	t.Helper()
+	conn, err := h.DialGRPC(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+func TestGRPC(t *testing.T) {
+	server := newHost(t, listening)
+	serveWhoami(t, server)
+	for range 3 {
+		client := newHost(t, nil)
+		conn := dialGRPC(t, client, addressOf(t, server))
+		for range 3 {
+			if who, err := ask(t, conn); err != nil || who != client.ID().String() {
+				t.Errorf("I am %q, %v", who, err)
+			}
+		}
+	}
+}
+
+func TestGRPCServerDown(t *testing.T) {
+	gone, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := multiaddrOf(gone.Addr().(*net.TCPAddr).Port)
+	gone.Close()
+	conn := dialGRPC(t, newHost(t, nil), Address{ID: newKey(t).ID(), Addrs: []string{addr}})
+	_, err = ask(t, conn)
+	if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "connection refused") {
+		t.Errorf("%v", err)
+	}
+}
+
+// A client goes on by itself when its server comes back at the same place.
+func TestGRPCRedial(t *testing.T) {
+	key := newKey(t)
+	first, err := New(Config{Key: key, Listen: []string{loopback}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := addressOf(t, first)
+	client := newHost(t, nil)
+	conn := dialGRPC(t, client, to)
+	old := NewGRPCServer()
+	health.RegisterHealthServer(old, whoami{})
+	done := make(chan error, 1)
+	go func() { done <- first.ServeGRPC(old) }()
+	if _, err := ask(t, conn); err != nil {
+		t.Fatal(err)
+	}
+	first.Close()
+	if err := <-done; err != nil {
+		t.Errorf("serve: %v", err)
+	}
+	old.Stop()
+	second := newHost(t, func(c *Config) { c.Key, c.Listen = key, to.Addrs })
+	serveWhoami(t, second)
+	if who, err := ask(t, conn, grpc.WaitForReady(true)); err != nil || who != client.ID().String() {
+		t.Errorf("I am %q, %v", who, err)
+	}
+}
+
+// A connection takes one of its peer's streams for as long as it is used.
+func TestGRPCStreamsPerPeer(t *testing.T) {
+	server := newHost(t, func(c *Config) { c.Listen, c.MaxStreamsPerPeer = []string{loopback}, 1 })
+	serveWhoami(t, server)
+	client := newHost(t, nil)
+	first := dialGRPC(t, client, addressOf(t, server))
+	if _, err := ask(t, first); err != nil {
+		t.Fatal(err)
+	}
+	second := dialGRPC(t, client, addressOf(t, server))
+	if _, err := ask(t, second); status.Code(err) != codes.Unavailable {
+		t.Errorf("one more: %v", err)
+	}
+	second.Close() // or it would go on trying
+	first.Close()
+	if _, err := ask(t, dialGRPC(t, client, addressOf(t, server)), grpc.WaitForReady(true)); err != nil {
+		t.Errorf("after the first was closed: %v", err)
+	}
+}
+
+func TestPeerFromForeignContext(t *testing.T) {
+	if id, ok := PeerFromContext(t.Context()); ok || !id.IsZero() {
+		t.Errorf("%s", id)
+	}
+}
+
+func TestListener(t *testing.T) {
+	server, client := newHost(t, listening), newHost(t, nil)
+	l := server.Listener(echo)
+	if l.Addr().String() != server.ID().String() || l.Addr().Network() != "libp2p" {
+		t.Errorf("listens at %s %s", l.Addr().Network(), l.Addr())
+	}
+	s := open(t, client, addressOf(t, server), echo)
+	s.Write([]byte{7})
+	c, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.RemoteAddr().String() != client.ID().String() || c.LocalAddr().String() != server.ID().String() {
+		t.Errorf("between %s and %s", c.RemoteAddr(), c.LocalAddr())
+	}
+	if err := c.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.Read(make([]byte, 1)); err != nil {
+		t.Error(err)
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	c.Close()
+	l.Close()
+	if _, err := l.Accept(); err != net.ErrClosed {
+		t.Errorf("accept: %v", err)
+	}
+}
