@@ -40,7 +40,7 @@ func readAnchor(dir string) (id storeID, seq uint64, found bool, err error) {
 		return id, 0, false, nil
 	}
 	if err != nil {
-		return id, 0, false, fmt.Errorf("badgerkv: reading the anchor: %w", err)
+		return id, 0, false, fmt.Errorf("reading the anchor: %w", err)
 	}
 	for off := 0; off+anchorSlot <= len(b); off += anchorEvery {
 		slotID, slotSeq, ok := parseAnchor(b[off : off+anchorSlot])
@@ -64,7 +64,7 @@ func parseAnchor(b []byte) (id storeID, seq uint64, ok bool) {
 func openAnchor(dir string, id storeID, seq uint64) (*anchor, error) {
 	f, err := os.OpenFile(filepath.Join(dir, "anchor"), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, fmt.Errorf("badgerkv: opening the anchor: %w", err)
+		return nil, fmt.Errorf("opening the anchor: %w", err)
 	}
 	a := &anchor{f: f, id: id}
 	for range 2 { // both slots, so that nothing older is left
@@ -87,7 +87,7 @@ func (a *anchor) set(seq uint64) error {
 	b = binary.BigEndian.AppendUint64(b, seq)
 	b = binary.BigEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
 	if _, err := a.f.WriteAt(b, a.slot*anchorEvery); err != nil {
-		return fmt.Errorf("badgerkv: writing the anchor: %w", err)
+		return fmt.Errorf("writing the anchor: %w", err)
 	}
 	a.slot = 1 - a.slot
 	return nil
@@ -95,7 +95,7 @@ func (a *anchor) set(seq uint64) error {
 
 func (a *anchor) sync() error {
 	if err := a.f.Sync(); err != nil {
-		return fmt.Errorf("badgerkv: syncing the anchor: %w", err)
+		return fmt.Errorf("syncing the anchor: %w", err)
 	}
 	return nil
 }

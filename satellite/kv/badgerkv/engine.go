@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
 	"github.com/dgraph-io/badger/v4/table"
+	"github.com/dgraph-io/badger/v4/y"
 	"github.com/dgraph-io/ristretto/v2/z"
 
 	"github.com/cairnstorage/cairn/satellite/kv"
@@ -51,22 +53,28 @@ func badgerOptions(dir string, memTable int64, log *slog.Logger) badger.Options 
 		WithChecksumVerificationMode(options.OnBlockRead)
 }
 
-// surveyTables checks every block of every table that Badger's manifest names
-// and returns the newest number in them. Badger itself opens with a panic, or
-// deletes what a shortened manifest no longer names.
-func surveyTables(dir string, log *slog.Logger) (found bool, newest uint64, err error) {
+// tableSurvey is what Badger's tables hold.
+type tableSurvey struct {
+	newest uint64
+	// owners are the stores that wrote the tables.
+	owners map[storeID]bool
+}
+
+// surveyTables checks every block of every table that Badger's manifest names.
+// Nil means that there is no manifest. Badger itself would open a damaged table
+// with a panic, and delete the tables that a shortened manifest does not name.
+func surveyTables(dir string, log *slog.Logger) (*tableSurvey, error) {
 	manifest, found, err := readManifest(dir, log)
 	if err != nil || !found {
-		return found, 0, err
+		return nil, err
 	}
+	s := &tableSurvey{owners: make(map[storeID]bool)}
 	for id, t := range manifest.Tables {
-		version, err := surveyTable(filepath.Join(dir, table.IDToFilename(id)), t)
-		if err != nil {
-			return true, 0, err
+		if err := s.survey(filepath.Join(dir, table.IDToFilename(id)), t); err != nil {
+			return nil, err
 		}
-		newest = max(newest, version)
 	}
-	return true, newest, nil
+	return s, nil
 }
 
 func readManifest(dir string, log *slog.Logger) (m badger.Manifest, found bool, err error) {
@@ -78,7 +86,7 @@ func readManifest(dir string, log *slog.Logger) (m badger.Manifest, found bool, 
 		return m, false, nil
 	}
 	if err != nil {
-		return m, false, fmt.Errorf("badgerkv: reading Badger's manifest: %w", err)
+		return m, false, fmt.Errorf("reading Badger's manifest: %w", err)
 	}
 	defer f.Close()
 	m, _, err = badger.ReplayManifestFile(f, 0, badgerOptions(dir, 0, log))
@@ -88,20 +96,19 @@ func readManifest(dir string, log *slog.Logger) (m badger.Manifest, found bool, 
 	return m, true, nil
 }
 
-// surveyTable reads the whole table at path and returns the newest number in
-// it.
-func surveyTable(path string, t badger.TableManifest) (newest uint64, err error) {
+// survey reads the whole table at path.
+func (s *tableSurvey) survey(path string, t badger.TableManifest) (err error) {
 	defer func() { // the table package trusts lengths that it reads
 		if r := recover(); r != nil {
 			err = damaged("table %s cannot be read: %v", path, firstLine(fmt.Sprint(r)))
 		}
 	}()
 	if err := checkFooter(path); err != nil {
-		return 0, err
+		return err
 	}
 	file, err := z.OpenMmapFile(path, os.O_RDONLY, 0)
 	if err != nil {
-		return 0, fmt.Errorf("badgerkv: opening a table: %w", err)
+		return fmt.Errorf("opening a table: %w", err)
 	}
 	opened, err := table.OpenTable(file, table.Options{
 		ReadOnly:    true,
@@ -110,10 +117,19 @@ func surveyTable(path string, t badger.TableManifest) (newest uint64, err error)
 		BlockSize:   4 << 10,
 	})
 	if err != nil {
-		return 0, damaged("table %s: %v", path, firstLine(err.Error()))
+		return damaged("table %s: %v", path, firstLine(err.Error()))
 	}
 	defer opened.Close(-1)
-	return opened.MaxVersion(), nil
+	s.newest = max(s.newest, opened.MaxVersion())
+	marks := opened.NewIterator(table.NOCACHE)
+	defer marks.Close()
+	marks.Seek(y.KeyWithTs([]byte(markKey), math.MaxUint64))
+	if marks.Valid() && string(y.ParseKey(marks.Key())) == markKey {
+		var id storeID
+		copy(id[:], marks.Value().Value)
+		s.owners[id] = true
+	}
+	return nil
 }
 
 // checkFooter checks the two lengths at the end of a table, on which the table
@@ -124,7 +140,7 @@ func checkFooter(path string) error {
 		return damaged("table %s is missing", path)
 	}
 	if err != nil {
-		return fmt.Errorf("badgerkv: reading a table: %w", err)
+		return fmt.Errorf("reading a table: %w", err)
 	}
 	for range 2 { // the checksum, then the index before it
 		if len(b) < 4 {
@@ -144,7 +160,7 @@ func checkFooter(path string) error {
 // openEngine opens Badger on its tables alone.
 func openEngine(dir string, memTable int64, log *slog.Logger) (*engine, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("badgerkv: %w", err)
+		return nil, err
 	}
 	// Badger would flush what it finds in .mem files, with or without what
 	// a damaged one lost, and tables must never have holes. The others hold
@@ -152,17 +168,17 @@ func openEngine(dir string, memTable int64, log *slog.Logger) (*engine, error) {
 	for _, pattern := range []string{"*.mem", "*.vlog", "DISCARD", badger.KeyRegistryFileName} {
 		names, err := filepath.Glob(filepath.Join(dir, pattern))
 		if err != nil {
-			return nil, fmt.Errorf("badgerkv: %w", err)
+			return nil, err
 		}
 		for _, name := range names {
 			if err := os.Remove(name); err != nil {
-				return nil, fmt.Errorf("badgerkv: %w", err)
+				return nil, err
 			}
 		}
 	}
 	db, err := badger.OpenManaged(badgerOptions(dir, memTable, log))
 	if err != nil {
-		return nil, fmt.Errorf("badgerkv: opening Badger in %s: %w", dir, err)
+		return nil, fmt.Errorf("opening Badger in %s: %w", dir, err)
 	}
 	return &engine{db: db, dir: dir}, nil
 }
@@ -191,33 +207,16 @@ func (e *engine) apply(seq uint64, id storeID, w writes) error {
 	}
 	for key, value := range w {
 		if err := put(userKey([]byte(key)), value); err != nil {
-			return fmt.Errorf("badgerkv: giving record %d to Badger: %w", seq, err)
+			return fmt.Errorf("giving record %d to Badger: %w", seq, err)
 		}
 	}
 	if err := put([]byte(markKey), id[:]); err != nil {
-		return fmt.Errorf("badgerkv: giving record %d to Badger: %w", seq, err)
+		return fmt.Errorf("giving record %d to Badger: %w", seq, err)
 	}
 	if err := txn.CommitAt(seq, nil); err != nil {
-		return fmt.Errorf("badgerkv: giving record %d to Badger: %w", seq, err)
+		return fmt.Errorf("giving record %d to Badger: %w", seq, err)
 	}
 	return nil
-}
-
-// owner returns the store id in Badger's mark, if there is one.
-func (e *engine) owner(at uint64) (id storeID, found bool, err error) {
-	txn := e.db.NewTransactionAt(at, false)
-	defer txn.Discard()
-	item, err := txn.Get([]byte(markKey))
-	if errors.Is(err, badger.ErrKeyNotFound) {
-		return id, false, nil
-	}
-	if err == nil {
-		err = item.Value(func(v []byte) error { copy(id[:], v); return nil })
-	}
-	if err != nil {
-		return id, false, fmt.Errorf("badgerkv: reading Badger's mark: %w", err)
-	}
-	return id, true, nil
 }
 
 // flushed returns the newest number in Badger's tables, made durable with

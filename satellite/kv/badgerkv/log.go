@@ -28,7 +28,7 @@ type logWriter struct {
 }
 
 // errTaken: a record could not be written, and the log is as it was before.
-var errTaken = errors.New("badgerkv: the record was taken back")
+var errTaken = errors.New("the record was taken back")
 
 func newLogWriter(dir string, id storeID, limit int64) *logWriter {
 	return &logWriter{
@@ -52,7 +52,7 @@ func (l *logWriter) begin(first uint64) error {
 	path := filepath.Join(l.dir, logName(first))
 	f, err := os.OpenFile(path+".tmp", os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
-		return fmt.Errorf("badgerkv: beginning a log file: %w", err)
+		return fmt.Errorf("beginning a log file: %w", err)
 	}
 	header := encodeLogHeader(l.id, first)
 	err = l.write(f, header, 0)
@@ -84,17 +84,17 @@ func (l *logWriter) resume(files []uint64, size int64) error {
 	path := filepath.Join(l.dir, logName(files[len(files)-1]))
 	f, err := os.OpenFile(path, os.O_RDWR, 0o600)
 	if err != nil {
-		return fmt.Errorf("badgerkv: opening the log: %w", err)
+		return fmt.Errorf("opening the log: %w", err)
 	}
 	if err := f.Truncate(size); err != nil {
 		f.Close()
-		return fmt.Errorf("badgerkv: cutting a torn record off %s: %w", path, err)
+		return fmt.Errorf("cutting a torn record off %s: %w", path, err)
 	}
 	// What follows relies on every record that is there, and the last one may
 	// not have been synced before the process died.
 	if err := f.Sync(); err != nil {
 		f.Close()
-		return fmt.Errorf("badgerkv: syncing %s: %w", path, err)
+		return fmt.Errorf("syncing %s: %w", path, err)
 	}
 	l.files, l.f, l.size = files, f, size
 	return nil
@@ -110,12 +110,12 @@ func (l *logWriter) append(seq uint64, w writes) error {
 	}
 	l.buf = appendRecord(l.buf[:0], l.id, seq, w)
 	if err := l.write(l.f, l.buf, l.size); err != nil {
-		return l.takeBack(fmt.Errorf("badgerkv: writing to the log: %w", err))
+		return l.takeBack(fmt.Errorf("writing to the log: %w", err))
 	}
 	if err := l.sync(l.f); err != nil {
 		// Whether the record is on disk is unknown, and stays so: a second
 		// sync may succeed without having written anything.
-		return fmt.Errorf("badgerkv: syncing the log: %w", err)
+		return fmt.Errorf("syncing the log: %w", err)
 	}
 	l.size += int64(len(l.buf))
 	if cap(l.buf) > 4<<20 {
@@ -140,7 +140,7 @@ func (l *logWriter) trim(keep uint64) error {
 	n := sort.Search(len(l.files)-1, func(i int) bool { return l.files[i+1] > keep })
 	for _, first := range l.files[:n] {
 		if err := os.Remove(filepath.Join(l.dir, logName(first))); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("badgerkv: trimming the log: %w", err)
+			return fmt.Errorf("trimming the log: %w", err)
 		}
 		l.files = l.files[1:]
 	}
@@ -149,7 +149,7 @@ func (l *logWriter) trim(keep uint64) error {
 
 func (l *logWriter) close() error {
 	if err := l.f.Close(); err != nil {
-		return fmt.Errorf("badgerkv: closing the log: %w", err)
+		return fmt.Errorf("closing the log: %w", err)
 	}
 	return nil
 }

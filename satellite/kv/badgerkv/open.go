@@ -21,7 +21,7 @@ func Open(c Config) (*Store, error) {
 	}
 	lock, err := lockDir(c.Dir)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("badgerkv: %w", err)
 	}
 	s := &Store{
 		dir:     c.Dir,
@@ -36,7 +36,7 @@ func Open(c Config) (*Store, error) {
 	s.idle.L = &s.mu
 	if err := s.open(c); err != nil {
 		s.release()
-		return nil, err
+		return nil, fmt.Errorf("badgerkv: opening the store in %s: %w", c.Dir, err)
 	}
 	s.turn <- struct{}{}
 	go s.commitAll()
@@ -67,7 +67,7 @@ func (s *Store) open(c Config) error {
 	}
 	from, fresh, err := judge(found)
 	if err != nil {
-		return fmt.Errorf("badgerkv: %s: %w", c.Dir, err)
+		return err
 	}
 	if fresh {
 		if found.log, err = s.create(logDir); err != nil {
@@ -80,9 +80,6 @@ func (s *Store) open(c Config) error {
 	s.id = found.log.id
 	if s.engine, err = openEngine(badgerDir, c.MemTable, s.log); err != nil {
 		return err
-	}
-	if id, ok, err := s.engine.owner(found.newest); err != nil || ok && id != s.id {
-		return errors.Join(err, fmt.Errorf("badgerkv: %w", damaged("%s belongs to another store", badgerDir)))
 	}
 	s.writer = newLogWriter(logDir, s.id, c.LogSegment)
 	if err := s.writer.resume(found.log.files, found.log.size); err != nil {
@@ -103,8 +100,8 @@ func (s *Store) survey(logDir, badgerDir string) (e evidence, err error) {
 	if e.log, err = surveyLog(logDir); err != nil {
 		return e, err
 	}
-	if e.tables, e.newest, err = surveyTables(badgerDir, s.log); err != nil {
-		return e, fmt.Errorf("badgerkv: %w", err)
+	if e.tables, err = surveyTables(badgerDir, s.log); err != nil {
+		return e, err
 	}
 	e.anchorID, e.acked, e.anchor, err = readAnchor(s.dir)
 	return e, err
@@ -114,11 +111,11 @@ func (s *Store) survey(logDir, badgerDir string) (e evidence, err error) {
 func (s *Store) create(logDir string) (*logSurvey, error) {
 	var id storeID
 	if _, err := rand.Read(id[:]); err != nil {
-		return nil, fmt.Errorf("badgerkv: %w", err)
+		return nil, err
 	}
 	w := newLogWriter(logDir, id, 0)
 	if err := w.begin(firstSequence); err != nil {
-		return nil, fmt.Errorf("badgerkv: making the store in %s: %w", s.dir, err)
+		return nil, fmt.Errorf("making it: %w", err)
 	}
 	if err := w.close(); err != nil {
 		return nil, err
@@ -143,7 +140,7 @@ func (s *Store) replay(logDir string, found evidence, from uint64) error {
 		return s.engine.apply(seq, s.id, w)
 	})
 	if err != nil {
-		return fmt.Errorf("badgerkv: replaying the log of %s: %w", s.dir, err)
+		return fmt.Errorf("replaying the log: %w", err)
 	}
 	s.engine.db.SetDiscardTs(s.applied)
 	return nil

@@ -30,7 +30,10 @@ const (
 	firstSequence = 1
 )
 
-var errRecord = errors.New("damaged record")
+var (
+	errRecord  = errors.New("damaged record")
+	errVersion = errors.New("written by a newer version of this program")
+)
 
 // writes are what one record or one transaction changes, by key. A nil value
 // deletes.
@@ -54,7 +57,7 @@ func decodeLogHeader(b []byte) (id storeID, first uint64, err error) {
 		return id, 0, errors.New("its header is damaged")
 	}
 	if v := binary.BigEndian.Uint32(body[8:]); v != logVersion {
-		return id, 0, fmt.Errorf("it has version %d and this program knows version %d", v, logVersion)
+		return id, 0, fmt.Errorf("%w, in format %d; this one knows format %d", errVersion, v, logVersion)
 	}
 	copy(id[:], body[12:])
 	return id, binary.BigEndian.Uint64(body[28:]), nil

@@ -12,7 +12,7 @@ import (
 func statfs(dir string) (free, total int64, err error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(dir, &st); err != nil {
-		return 0, 0, fmt.Errorf("badgerkv: asking for the free space of %s: %w", dir, err)
+		return 0, 0, fmt.Errorf("asking for the free space of %s: %w", dir, err)
 	}
 	return int64(st.Bavail) * st.Bsize, int64(st.Blocks) * st.Bsize, nil
 }

@@ -221,7 +221,7 @@ func (s *Store) Close() error {
 	<-s.gone // it has written what waited
 	err := s.engine.db.Close()
 	if err != nil {
-		err = fmt.Errorf("badgerkv: closing Badger: %w", err)
+		err = fmt.Errorf("closing Badger: %w", err)
 	}
 	return errors.Join(err, s.anchor.sync(), s.writer.close(), s.anchor.f.Close(), s.lock.Close())
 }

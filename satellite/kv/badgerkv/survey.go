@@ -1,6 +1,7 @@
 package badgerkv
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -39,7 +40,7 @@ func logFiles(dir string) ([]uint64, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("badgerkv: reading the log's directory: %w", err)
+		return nil, fmt.Errorf("reading the log's directory: %w", err)
 	}
 	var files []uint64
 	for _, e := range entries {
@@ -49,8 +50,7 @@ func logFiles(dir string) ([]uint64, error) {
 		}
 		first, err := strconv.ParseUint(name, 16, 64)
 		if err != nil || logName(first) != e.Name() {
-			return nil, fmt.Errorf("%w: %s is not a log file; remove it from the directory",
-				kv.ErrDamaged, filepath.Join(dir, e.Name()))
+			return nil, damaged("%s is not a log file", filepath.Join(dir, e.Name()))
 		}
 		files = append(files, first)
 	}
@@ -71,24 +71,26 @@ func surveyLog(dir string) (*logSurvey, error) {
 		path := filepath.Join(dir, logName(first))
 		b, err := os.ReadFile(path)
 		if err != nil {
-			return nil, fmt.Errorf("badgerkv: reading the log: %w", err)
+			return nil, fmt.Errorf("reading the log: %w", err)
 		}
 		s.bytes += int64(len(b))
 		last := i == len(files)-1
 		id, headerFirst, err := decodeLogHeader(b)
 		switch {
 		case err == nil && headerFirst != first:
-			return nil, fmt.Errorf("%w: %s begins with record %d", kv.ErrDamaged, path, headerFirst)
+			return nil, damaged("%s begins with record %d", path, headerFirst)
 		case err == nil && known && id != s.id:
-			return nil, fmt.Errorf("%w: %s belongs to another store", kv.ErrDamaged, path)
+			return nil, damaged("%s belongs to another store", path)
+		case errors.Is(err, errVersion):
+			return nil, fmt.Errorf("log file %s was %w", path, err)
 		case err != nil && last:
-			return nil, fmt.Errorf("%w: log file %s: %w", kv.ErrDamaged, path, err)
+			return nil, damaged("log file %s: %v", path, err)
 		case err != nil:
 			continue // the next file's beginning tells what is missing
 		}
 		s.id, known = id, true
 		if first < s.next {
-			return nil, fmt.Errorf("%w: %s repeats records", kv.ErrDamaged, path)
+			return nil, damaged("%s repeats records", path)
 		}
 		s.miss(first-1, path+" follows")
 		s.surveyFile(path, b)
@@ -143,7 +145,7 @@ func replayLog(dir string, s *logSurvey, from uint64, apply func(seq uint64, w w
 		}
 		b, err := os.ReadFile(filepath.Join(dir, logName(first)))
 		if err != nil {
-			return fmt.Errorf("badgerkv: reading the log: %w", err)
+			return fmt.Errorf("reading the log: %w", err)
 		}
 		for rest := b[min(logHeader, len(b)):]; ; {
 			rest = findRecord(rest, s.id, from)
