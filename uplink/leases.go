@@ -26,6 +26,7 @@ type lease struct {
 	signed *pb.GroupLease // group record and limit as they are shown to nodes
 	nodes  []leaseNode    // by slot
 	until  time.Time      // by this machine's clock, which may differ from the satellite's
+	opened time.Time      // when it came: nodeclient tells the satellite's time by it
 	used   atomic.Int64   // bytes asked of the node that was asked for most, by who uses the lease
 }
 
@@ -195,8 +196,9 @@ func openLease(signed *pb.GroupLease, satellite, self ident.ID, action order.Act
 	}
 	l := &lease{
 		group: group, limit: limit, signed: signed,
-		nodes: make([]leaseNode, len(group.Nodes)),
-		until: now.Add(limit.Expires.Sub(limit.Issued) - leaseMargin),
+		nodes:  make([]leaseNode, len(group.Nodes)),
+		until:  now.Add(limit.Expires.Sub(limit.Issued) - leaseMargin),
+		opened: time.Now(),
 	}
 	for slot, id := range group.Nodes {
 		l.nodes[slot].address.ID = id

@@ -33,6 +33,8 @@ type transfers struct {
 	put    *pool
 	get    *pool
 
+	maxStripes int // of a segment; 0: as many as there can be
+
 	mu      sync.Mutex
 	coders  map[erasure.Scheme]*erasure.Coder
 	idle    []*putSession            // the one used last is at the end
@@ -184,7 +186,9 @@ func (t *transfers) close() {
 
 // shown is a lease as nodes are shown it.
 func (l *lease) shown() nodeclient.Lease {
-	return nodeclient.Lease{Group: l.group, SignedGroup: l.signed.Group, Limit: l.limit, SignedLimit: l.signed.Limit}
+	return nodeclient.Lease{
+		Group: l.group, SignedGroup: l.signed.Group, Limit: l.limit, SignedLimit: l.signed.Limit, Opened: l.opened,
+	}
 }
 
 // use notes that a node was asked for so many bytes under the lease in all.

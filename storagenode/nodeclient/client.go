@@ -47,6 +47,22 @@ type Lease struct {
 	SignedGroup *pb.Signed
 	Limit       *order.Limit
 	SignedLimit *pb.Signed
+	// Opened is when the limit came from the satellite. From it follows what time
+	// it is there; zero leaves the time of receipts unjudged.
+	Opened time.Time
+}
+
+// judge has a receipt judged by the time it gives as the satellite will: one that
+// the satellite refuses is of no use and must not be counted on.
+func (l Lease) judge(want *order.Stored, stored time.Time) {
+	if l.Opened.IsZero() {
+		want.Now = stored
+		return
+	}
+	// The monotonic clock stands still while a machine sleeps.
+	elapsed := max(time.Since(l.Opened), time.Since(l.Opened.Round(0)))
+	want.Now = l.Limit.Issued.Add(elapsed)
+	want.Oldest = l.Limit.Issued.Add(-order.Skew)
 }
 
 // OpenLease checks the signatures of a group record and an order limit and that
@@ -64,7 +80,7 @@ func OpenLease(group, limit *pb.Signed, satellite ident.ID) (Lease, error) {
 		return Lease{}, fmt.Errorf("lease: order limit for epoch %d of group %d came with epoch %d of group %d: %w",
 			l.Epoch, l.Group, g.Epoch, g.ID, order.ErrGroup)
 	}
-	return Lease{Group: g, SignedGroup: group, Limit: l, SignedLimit: limit}, nil
+	return Lease{Group: g, SignedGroup: group, Limit: l, SignedLimit: limit, Opened: time.Now()}, nil
 }
 
 // idle is d.Idle or its default.

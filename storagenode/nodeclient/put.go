@@ -165,8 +165,7 @@ func (p *Put) receiveOne(r *wire.Reader) (answer, error) {
 	}
 	receipt, err := order.OpenReceipt(done.GetReceipt(), p.node)
 	if err == nil {
-		// What time it is there is for the satellite to judge.
-		want.Now = receipt.Stored
+		p.lease.judge(&want, receipt.Stored)
 		err = receipt.Check(want)
 	}
 	if err != nil {
