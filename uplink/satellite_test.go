@@ -34,6 +34,7 @@ type memSatellite struct {
 	calls   map[string]int
 	meddle  func(method string) error // called before each call, without the lock
 	spoil   func(*pb.ListObjectsResponse)
+	lease   func(*pb.LeaseRequest) (*pb.LeaseResponse, error)
 }
 
 func newMemSatellite(t *testing.T) (*memSatellite, *satclient.Client) {
@@ -210,6 +211,10 @@ func (s *memSatellite) CopyObject(_ context.Context, req *pb.CopyObjectRequest) 
 		delete(s.buckets[req.Bucket], string(req.Key))
 	}
 	return s.put(req.ToBucket, &pb.Object{Key: req.ToKey, Size: o.Size, SealedMetadata: req.SealedMetadata, Inline: o.Inline}), nil
+}
+
+func (s *memSatellite) Lease(_ context.Context, req *pb.LeaseRequest) (*pb.LeaseResponse, error) {
+	return s.lease(req)
 }
 
 func (s *memSatellite) ListObjects(_ context.Context, req *pb.ListObjectsRequest) (*pb.ListObjectsResponse, error) {
