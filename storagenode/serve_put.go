@@ -1,0 +1,216 @@
+package storagenode
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+
+	"github.com/cairnstorage/cairn/proto/erasure"
+	"github.com/cairnstorage/cairn/proto/merkle"
+	"github.com/cairnstorage/cairn/proto/order"
+	"github.com/cairnstorage/cairn/proto/pb"
+	"github.com/cairnstorage/cairn/proto/wire"
+	"github.com/cairnstorage/cairn/storagenode/shardstore"
+)
+
+// maxWaiting is how many shards of one stream may wait to become durable while
+// the next one arrives.
+const maxWaiting = 4
+
+// servePut takes in shards one after another. Reading goes on while shards that
+// have arrived become durable; a second goroutine answers them in order.
+func (c *session) servePut(ctx context.Context) {
+	// One more is with the reader and one with the other goroutine.
+	answers := make(chan *putAnswer, maxWaiting-2)
+	var answering sync.WaitGroup
+	answering.Go(func() { c.answerPuts(answers) })
+	err := c.readPuts(ctx, answers)
+	if err != nil {
+		answers <- failed(err) // after those that are on their way
+	}
+	close(answers)
+	answering.Wait()
+}
+
+// putAnswer is what a PutEnd is answered with, once done is closed.
+type putAnswer struct {
+	done    chan struct{}
+	receipt *pb.Signed
+	err     error
+}
+
+func failed(err error) *putAnswer {
+	a := &putAnswer{done: make(chan struct{}), err: err}
+	close(a.done)
+	return a
+}
+
+// answerPuts writes the answers as they come due. The first failure is the last
+// word on the stream.
+func (c *session) answerPuts(answers <-chan *putAnswer) {
+	over := false
+	for a := range answers {
+		<-a.done // also once over: Serve returns only when nothing is under way
+		switch {
+		case over:
+		case a.err != nil:
+			over = true
+			c.refuse(a.err)
+		default:
+			if err := c.w.WriteControl(wire.TypePutDone, &pb.PutDone{Receipt: a.receipt}); err != nil {
+				over = true
+				c.refuse(err)
+			}
+		}
+	}
+}
+
+// readPuts reads shards until the peer ends the stream, which is no error.
+func (c *session) readPuts(ctx context.Context, answers chan<- *putAnswer) error {
+	for {
+		h, err := c.r.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if h.Type != wire.TypePutBegin {
+			return wire.Unexpected(h, "where PutBegin was expected")
+		}
+		if err := c.readShard(ctx, answers); err != nil {
+			return err
+		}
+		c.s.NextMessage(betweenMessages)
+	}
+}
+
+// readShard reads one shard from its PutBegin on and has it committed.
+func (c *session) readShard(ctx context.Context, answers chan<- *putAnswer) error {
+	key, writer, err := c.begin(ctx)
+	if err != nil {
+		return err
+	}
+	end, err := c.readData(ctx, writer)
+	if err != nil || end == nil { // end is nil for a shard that was cancelled
+		writer.Abort()
+		return err
+	}
+	meta, err := c.meta(key, end, writer.Size())
+	if err != nil {
+		writer.Abort()
+		return err
+	}
+	a := &putAnswer{done: make(chan struct{})}
+	go c.commit(ctx, writer, meta, a)
+	answers <- a // waits while there are maxWaiting
+	return nil
+}
+
+// begin reads PutBegin and makes room for the shard.
+func (c *session) begin(ctx context.Context) (shardstore.Key, *shardstore.Writer, error) {
+	var begin pb.PutBegin
+	if err := c.r.ReadControl(&begin); err != nil {
+		return shardstore.Key{}, nil, err
+	}
+	if err := c.permitted(); err != nil {
+		return shardstore.Key{}, nil, err
+	}
+	id, err := segmentID(begin.Segment)
+	if err != nil {
+		return shardstore.Key{}, nil, err
+	}
+	if most := uint64(erasure.MaxSegment / c.group.Scheme.Required); begin.MaxSize == 0 || begin.MaxSize > most {
+		return shardstore.Key{}, nil, wire.Errorf(pb.Code_CODE_BAD_REQUEST, "max_size %d is not between 1 and %d", begin.MaxSize, most)
+	}
+	key := shardstore.Key{Segment: id, Group: c.group.ID}
+	writer, err := c.c.Store.Create(ctx, key, int64(begin.MaxSize), c.group.Scheme.Total)
+	return key, writer, err
+}
+
+// readData writes data frames to the shard until PutEnd, which it returns, or
+// PutCancel, for which it returns nil.
+func (c *session) readData(ctx context.Context, writer *shardstore.Writer) (*pb.PutEnd, error) {
+	buffer, err := c.buffers.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer c.buffers.put(buffer)
+	for {
+		h, err := c.r.Next()
+		if err == io.EOF {
+			return nil, io.ErrUnexpectedEOF
+		}
+		if err != nil {
+			return nil, err
+		}
+		switch h.Type {
+		case wire.TypeData:
+			if err := c.readFrame(h, buffer, writer); err != nil {
+				return nil, err
+			}
+		case wire.TypePutEnd:
+			var end pb.PutEnd
+			return &end, c.r.ReadControl(&end)
+		case wire.TypePutCancel:
+			return nil, c.r.ReadControl(&pb.PutCancel{})
+		default:
+			return nil, wire.Unexpected(h, "within a shard")
+		}
+	}
+}
+
+// readFrame takes in one data frame, which counts against the order limit.
+func (c *session) readFrame(h wire.Header, buffer []byte, writer *shardstore.Writer) error {
+	if err := c.c.Ledger.Use(c.limit, int64(h.Length)); err != nil {
+		return err
+	}
+	n, err := c.r.ReadData(buffer)
+	if err != nil {
+		return err
+	}
+	_, err = writer.Write(buffer[:n])
+	return err
+}
+
+// meta checks what PutEnd says for its form; whether the roots are right is found
+// out by Commit.
+func (c *session) meta(key shardstore.Key, end *pb.PutEnd, size int64) (shardstore.Meta, error) {
+	scheme := c.group.Scheme
+	if end.Size > erasure.MaxSegment {
+		return shardstore.Meta{}, wire.Errorf(pb.Code_CODE_BAD_REQUEST, "segment of %d bytes is too large", end.Size)
+	}
+	layout, err := scheme.Layout(int64(end.Size))
+	if err != nil {
+		return shardstore.Meta{}, wire.Errorf(pb.Code_CODE_BAD_REQUEST, "no segment of scheme %s has %d bytes", scheme, end.Size)
+	}
+	root, err := merkle.HashFromBytes(end.Root)
+	if err != nil {
+		return shardstore.Meta{}, wire.Errorf(pb.Code_CODE_BAD_REQUEST, "segment root of %d bytes", len(end.Root))
+	}
+	roots, err := merkle.SplitHashes(end.ShardRoots)
+	if err != nil || len(roots) != scheme.Total {
+		return shardstore.Meta{}, wire.Errorf(pb.Code_CODE_BAD_REQUEST, "shard roots of %d bytes, want one of 32 for each of %d slots", len(end.ShardRoots), scheme.Total)
+	}
+	if want := layout.ShardSize(); size != want {
+		return shardstore.Meta{}, wire.Errorf(pb.Code_CODE_MISMATCH, "%d bytes arrived of a shard of %d", size, want)
+	}
+	return shardstore.Meta{Key: key, Slot: c.slot, Layout: layout, Root: root, ShardRoots: roots}, nil
+}
+
+// commit makes the shard durable and only then signs for it.
+func (c *session) commit(ctx context.Context, writer *shardstore.Writer, meta shardstore.Meta, a *putAnswer) {
+	defer close(a.done)
+	if a.err = writer.Commit(ctx, meta); a.err != nil {
+		return
+	}
+	a.receipt, a.err = order.SignReceipt(c.c.Key, &order.Receipt{
+		Node: c.c.Key.ID(), Segment: meta.Segment, Root: meta.Root, Size: meta.Layout.Size,
+		Group: c.group.ID, Epoch: c.group.Epoch, Slot: meta.Slot,
+		Serial: c.limit.Serial, Stored: c.c.Now(),
+	})
+	if a.err != nil {
+		a.err = errors.Join(errors.New("sign receipt"), a.err)
+	}
+}
