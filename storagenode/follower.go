@@ -1,6 +1,7 @@
 package storagenode
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -148,9 +149,15 @@ func journalEntries(page []*pb.Entry, after, head uint64) ([]shardstore.Entry, e
 	return entries, nil
 }
 
+// isFiller tells an entry that stands where the satellite has lost one. It
+// buries the zero id, which no segment has.
+func isFiller(p *pb.Entry) bool {
+	return p.Kind == pb.EntryKind_ENTRY_KIND_TOMBSTONE && bytes.Equal(p.Segment, make([]byte, len(order.SegmentID{})))
+}
+
 func journalEntry(p *pb.Entry) (e shardstore.Entry, err error) {
 	e.Seq = p.Seq
-	if e.Segment, err = order.SegmentIDFromBytes(p.Segment); err != nil {
+	if e.Segment, err = order.SegmentIDFromBytes(p.Segment); err != nil && !isFiller(p) {
 		return e, err
 	}
 	switch p.Kind {
