@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -25,6 +26,8 @@ type world struct {
 	t   *testing.T
 	env map[string]string
 	in  string
+
+	reader io.Reader // instead of in
 }
 
 func newWorld(t *testing.T) *world {
@@ -42,8 +45,12 @@ func (w *world) run(args ...string) result { return w.runIn(w.t.Context(), args.
 func (w *world) runIn(ctx context.Context, args ...string) result {
 	w.t.Helper()
 	var out, errs bytes.Buffer
+	in := w.reader
+	if in == nil {
+		in = strings.NewReader(w.in)
+	}
 	a := &app{
-		in: strings.NewReader(w.in), out: &out, err: &errs,
+		in: in, out: &out, err: &errs,
 		getenv:   func(name string) string { return w.env[name] },
 		password: func(string) (string, bool, error) { return "", false, nil },
 	}
