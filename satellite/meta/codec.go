@@ -40,16 +40,19 @@ func (d *decoder) u32() uint32 { return uint32(d.number(math.MaxUint32)) }
 // size is a number that fits int64.
 func (d *decoder) size() int64 { return int64(d.number(math.MaxInt64)) }
 
+// maxTime is far beyond any time of day, and survives package time.
+const maxTime = 1 << 55
+
 // seconds and micros are times since 1970; 0 is the zero time.
 func (d *decoder) seconds() time.Time {
-	if v := d.size(); v != 0 {
+	if v := int64(d.number(maxTime)); v != 0 {
 		return time.Unix(v, 0).UTC()
 	}
 	return time.Time{}
 }
 
 func (d *decoder) micros() time.Time {
-	if v := d.size(); v != 0 {
+	if v := int64(d.number(maxTime)); v != 0 {
 		return time.UnixMicro(v).UTC()
 	}
 	return time.Time{}

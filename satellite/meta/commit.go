@@ -168,9 +168,10 @@ func (s *Store) timestamp() time.Time { return time.UnixMicro(s.now().UnixMicro(
 // window numbers the stretches of time by which nonces expire.
 func (s *Store) window() uint32 { return uint32(s.now().Unix() / int64(s.nonceTTL/time.Second)) }
 
-// findNonce looks for the result of an earlier commit.
+// findNonce looks for the result of an earlier commit, also of one after which
+// the clock was set back a little.
 func findNonce(r kv.Reader, window uint32, c *CommitRequest) (nonceRecord, bool, error) {
-	for _, w := range [...]uint32{window, window - 1} {
+	for _, w := range [...]uint32{window + 1, window, window - 1} {
 		v, err := r.Get(nonceKey(w, c.Project, c.Nonce))
 		if isNotFound(err) {
 			continue

@@ -100,11 +100,11 @@ func (c *change) addPage(id UploadID, u *upload, first uint64, segments []NewSeg
 	if u.count+uint64(len(extents)) > MaxExtents {
 		return fmt.Errorf("%w: an object has at most %d extents: use larger segments", ErrInvalid, MaxExtents)
 	}
-	if len(extents) == 0 {
-		return nil
-	}
 	if err := c.hold(u.bucket.project, segments, extents); err != nil {
 		return err
+	}
+	if len(extents) == 0 {
+		return nil
 	}
 	p := page{first: first, extents: extents}
 	if err := c.tx.Set(pageKey(id, u.size), p.encode()); err != nil {

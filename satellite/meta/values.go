@@ -368,8 +368,11 @@ func decodeTrouble(v []byte) (Trouble, error) {
 	d := decoder{b: v}
 	d.bad = d.byte() != formatVersion
 	t := Trouble{Since: d.seconds(), Text: d.string(), Heads: map[uint32]uint64{}}
+	last := int64(-1)
 	for range d.count(2) {
 		id := d.u32()
+		d.bad = d.bad || int64(id) <= last
+		last = int64(id)
 		t.Heads[id] = d.uvarint()
 	}
 	return t, d.done("trouble")
