@@ -97,7 +97,7 @@ func (e *extents) add(page *pb.GetObjectResponse) error {
 		if err := s.check(e.size); err != nil {
 			return err
 		}
-		s.cipher = seal.NewSegment(e.content, s.id, uint64(index))
+		s.cipher = seal.NewSegment(e.content, s.id, uint64(start))
 		e.insert(s)
 		start, index = s.end(), index+1
 	}

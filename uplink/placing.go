@@ -117,6 +117,9 @@ func (u *Upload) newBatch(session *putSession, buffers []*buffer) *batch {
 // are expected, and fit into a fair share of memory.
 func (u *Upload) stripes(scheme erasure.Scheme) int {
 	most := erasure.MaxStripes(scheme.Required)
+	if limit := u.t.maxStripes; limit > 0 {
+		most = min(most, limit)
+	}
 	if left := u.options.Size - u.size + int64(len(u.small)); left > 0 {
 		stripe := int64(scheme.Required) * seal.ChunkPlain
 		most = int(min(int64(most), (left+stripe-1)/stripe))
@@ -125,21 +128,21 @@ func (u *Upload) stripes(scheme erasure.Scheme) int {
 	return min(most, max(fair, batchStripes))
 }
 
-// begin opens a segment and follows it until it is stored.
-func (u *Upload) begin(session *putSession) *segmentWriter {
+// begin opens a segment whose plaintext starts at this offset of the object, and
+// follows it until it is stored.
+func (u *Upload) begin(session *putSession, start int64) *segmentWriter {
 	id, err := order.NewSegmentID(u.p.rand)
 	if err != nil {
 		u.fail(err)
 	}
-	position := len(u.placed)
-	cipher := seal.NewSegment(u.content, id, uint64(position))
+	cipher := seal.NewSegment(u.content, id, uint64(start))
 	s := newSegmentWriter(id, session, cipher, u.stripes(session.scheme()))
 	o := &placement{segment: s, delivery: s.first, stored: make(chan struct{})}
 	u.placing.Lock()
 	u.placed = append(u.placed, o)
 	u.placing.Unlock()
 	u.tasks.Go(func() { u.store(o) })
-	if position == 1 {
+	if len(u.placed) == 2 {
 		u.tasks.Go(u.checkBucket)
 	}
 	return s

@@ -177,7 +177,7 @@ func (u *Upload) carry() {
 	b := u.batch
 	u.batch = nil
 	if u.open == nil {
-		u.open = u.begin(u.target) // a shard at each slot
+		u.open = u.begin(u.target, u.size-int64(b.filled)) // a shard at each slot
 	}
 	s := u.open
 	index := s.add(b)

@@ -69,7 +69,8 @@ func NewContent(rand io.Reader) (Content, error) {
 }
 
 // Segment derives the key of the segment with this id at this position, which
-// is its index in the object: a segment taken for another one does not open.
+// is where in the object its plaintext begins, in bytes: a segment that is taken
+// for another one, or put in another place, does not open.
 func (c Content) Segment(id [16]byte, position uint64) [Size]byte {
 	info := make([]byte, 0, len(infoSegment)+1+len(id)+8)
 	info = append(info, infoSegment...)

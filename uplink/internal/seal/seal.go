@@ -41,7 +41,7 @@ type Segment struct {
 }
 
 // NewSegment returns the cipher of the segment with this id at this position,
-// its index in the object.
+// the object offset at which its plaintext begins.
 func NewSegment(content keys.Content, id [16]byte, position uint64) *Segment {
 	return &Segment{aead: newGCM(content.Segment(id, position))}
 }
