@@ -10,6 +10,8 @@ import (
 	"slices"
 	"strings"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/cairnstorage/cairn/proto/pb"
 	"github.com/cairnstorage/cairn/uplink/internal/names"
 )
@@ -158,22 +160,28 @@ func sortItems(items []Item) {
 	slices.SortFunc(items, func(a, b Item) int { return cmp.Compare(a.Name(), b.Name()) })
 }
 
-// pages gives every item that the satellite lists in dir, decrypted.
+// pages gives every item that the satellite lists in dir, decrypted. The next
+// page is on its way while one is decrypted.
 func (l *lister) pages(dir string, recursive bool, each func(Item) error) error {
 	sealed, _, err := l.cipher.EncryptDir(dir)
 	if err != nil {
 		return err
 	}
-	var after []byte
-	for {
-		res, err := l.p.sat.ListObjects(l.ctx, &pb.ListObjectsRequest{
-			Bucket: l.bucket, Prefix: sealed, After: after,
-			Recursive: recursive, WithMetadata: l.o.Metadata,
-		})
-		if err != nil {
-			return err
+	ctx, cancel := context.WithCancel(l.ctx)
+	fetched := make(chan page)
+	go l.fetch(ctx, fetched, &pb.ListObjectsRequest{
+		Bucket: l.bucket, Prefix: sealed, Recursive: recursive, WithMetadata: l.o.Metadata,
+	})
+	defer func() {
+		cancel()
+		for range fetched { // until the fetching has ended
 		}
-		for _, found := range res.Items {
+	}()
+	for next := range fetched {
+		if next.err != nil {
+			return next.err
+		}
+		for _, found := range next.items {
 			item, err := l.item(dir, found)
 			if err == nil && item.Name()+"/" == dir {
 				continue // an object named like the directory, without its slash
@@ -185,13 +193,32 @@ func (l *lister) pages(dir string, recursive bool, each func(Item) error) error 
 				return err
 			}
 		}
-		if !res.More {
-			return nil
+	}
+	return l.ctx.Err()
+}
+
+// page is what one call brought.
+type page struct {
+	items []*pb.ListItem
+	err   error
+}
+
+// fetch gets page after page until the last, an error or the end of ctx.
+func (l *lister) fetch(ctx context.Context, fetched chan<- page, req *pb.ListObjectsRequest) {
+	defer close(fetched)
+	for more := true; more; {
+		res, err := l.p.sat.ListObjects(ctx, req)
+		if err == nil && res.More && bytes.Compare(res.Next, req.After) <= 0 {
+			err = fmt.Errorf("%w: the satellite's list does not advance", ErrCorrupt)
 		}
-		if bytes.Compare(res.Next, after) <= 0 {
-			return fmt.Errorf("%w: the satellite's list does not advance", ErrCorrupt)
+		next := page{items: res.GetItems(), err: err}
+		select {
+		case fetched <- next:
+		case <-ctx.Done():
+			return
 		}
-		after = res.Next
+		req = proto.CloneOf(req) // the transport may still hold the old one
+		req.After, more = res.GetNext(), err == nil && res.GetMore()
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/tink-crypto/tink-go/v2/daead/subtle"
 
@@ -31,9 +32,18 @@ const maxLevels = 1024
 // keys of the levels it met last and is safe for concurrent use.
 type Bucket struct {
 	root keys.Path
+	last atomic.Pointer[opened]
 
 	mu     sync.Mutex
 	levels map[string]*level // by plaintext path with its slash; "" is the root
+}
+
+// opened is the directory that was decrypted last. Lists are in the order of
+// encrypted bytes, so the next name is mostly in the same one.
+type opened struct {
+	sealed string
+	plain  string // ends in a slash
+	level  *level
 }
 
 // level is one directory of a bucket.
@@ -108,28 +118,39 @@ func (b *Bucket) DecryptDir(sealed []byte) (string, error) {
 	if len(sealed) == 0 || len(sealed) > MaxEncrypted {
 		return "", fmt.Errorf("%w: %d bytes", ErrFrame, len(sealed))
 	}
-	path := make([]byte, 0, len(sealed))
-	for len(sealed) > 0 {
-		component, rest, err := cut(sealed)
+	dir := b.last.Load()
+	if dir == nil || len(dir.sealed) >= len(sealed) || string(sealed[:len(dir.sealed)]) != dir.sealed {
+		dir = &opened{level: b.level("")}
+	}
+	for rest := sealed[len(dir.sealed):]; ; {
+		component, after, err := cut(rest)
 		if err != nil {
 			return "", err
 		}
-		plain, err := b.level(string(path)).siv.DecryptDeterministically(component, nil)
+		plain, err := dir.level.siv.DecryptDeterministically(component, nil)
 		if err != nil {
 			return "", ErrKey
 		}
 		if bytes.IndexByte(plain, '/') >= 0 {
 			return "", fmt.Errorf("%w: slash within a component", ErrFrame)
 		}
-		path = append(append(path, plain...), '/')
-		sealed = rest
+		path := dir.plain + string(plain) + "/"
+		if len(after) == 0 {
+			return path, checkDecrypted(path)
+		}
+		dir = &opened{string(sealed[:len(sealed)-len(after)]), path, b.level(path)}
+		b.last.Store(dir)
+		rest = after
 	}
-	// A satellite cannot forge a component, but holders of the root key may
-	// have written what this version does not allow.
-	if err := CheckPrefix(string(path[:len(path)-1])); err != nil {
-		return "", fmt.Errorf("%w: %w", ErrFrame, err)
+}
+
+// checkDecrypted checks what came out. A satellite cannot forge a component,
+// but holders of the root key may have written what is not allowed.
+func checkDecrypted(path string) error {
+	if err := CheckPrefix(path[:len(path)-1]); err != nil {
+		return fmt.Errorf("%w: %w", ErrFrame, err)
 	}
-	return string(path), nil
+	return nil
 }
 
 // Metadata returns the key that seals the secret of the object with this key.
