@@ -1,6 +1,7 @@
 package satellite
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -46,7 +47,12 @@ func parseAPIKey(key []byte) (*macaroon.Macaroon, meta.ProjectID, error) {
 		return nil, id, fmt.Errorf("%w: the API key is too long", satclient.ErrDenied)
 	}
 	var m macaroon.Macaroon
-	if err := m.UnmarshalBinary(key); err != nil || m.Version() != macaroon.V2 || len(m.Id()) != len(id)+apiKeyNonce {
+	err := m.UnmarshalBinary(key)
+	if err == nil && len(m.Id()) != len(id)+apiKeyNonce {
+		err = errors.New("id of another length")
+	}
+	// One key has one spelling: nothing after it, no other format.
+	if again, marshalErr := m.MarshalBinary(); err != nil || marshalErr != nil || m.Version() != macaroon.V2 || !bytes.Equal(again, key) {
 		return nil, id, fmt.Errorf("%w: the API key is malformed", satclient.ErrDenied)
 	}
 	copy(id[:], m.Id())

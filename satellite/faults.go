@@ -51,9 +51,10 @@ func fault(err error) error {
 			detail = ": " + err.Error()
 		}
 		switch {
-		case f.to == satclient.ErrRefusing:
-			// Paths and sizes are for the operator, whose log has them.
-			return satclient.ErrRefusing
+		case f.from == kv.ErrFull: // paths and sizes are for the operator, whose log has them
+			return fmt.Errorf("%w: its disk is full, its operator has to free space", f.to)
+		case f.from == kv.ErrBroken:
+			return fmt.Errorf("%w: its disk failed, its operator has to restart it", f.to)
 		case f.from == meta.ErrSegmentExists, f.from == meta.ErrSegmentUnknown, f.from == meta.ErrNonceReused:
 			return fmt.Errorf("%w: %s%s", f.to, strings.TrimPrefix(f.from.Error(), "meta: "), detail)
 		}

@@ -96,33 +96,40 @@ func (m *metadataService) ListBuckets(ctx context.Context, req *pb.ListBucketsRe
 
 // Lease implements pb.MetadataServer.
 func (m *metadataService) Lease(ctx context.Context, req *pb.LeaseRequest) (*pb.LeaseResponse, error) {
+	if _, err := m.reads(ctx); err != nil {
+		return nil, err
+	}
+	var leases []*pb.GroupLease
+	var err error
 	switch order.Action(req.Action) {
 	case order.ActionPut:
-		if _, err := m.writes(ctx); err != nil {
-			return nil, err
-		}
-		if len(req.Groups) > 0 {
-			return nil, fmt.Errorf("%w: a put cannot choose its group", satclient.ErrBadRequest)
-		}
-		lease, err := m.leases.forPut(ctx, req.Exclude)
-		if err != nil {
-			return nil, err
-		}
-		return &pb.LeaseResponse{Leases: []*pb.GroupLease{lease}}, nil
+		leases, err = m.leaseToPut(ctx, req)
 	case order.ActionGet:
-		if _, err := m.reads(ctx); err != nil {
-			return nil, err
-		}
 		if len(req.Groups) == 0 {
 			return nil, fmt.Errorf("%w: a lease to get needs groups", satclient.ErrBadRequest)
 		}
-		leases, err := m.leases.forGet(ctx, req.Groups)
-		if err != nil {
-			return nil, err
-		}
-		return &pb.LeaseResponse{Leases: leases}, nil
+		leases, err = m.leases.forGet(ctx, req.Groups)
+	default:
+		err = fmt.Errorf("%w: unknown action %d", satclient.ErrBadRequest, req.Action)
 	}
-	return nil, fmt.Errorf("%w: unknown action %d", satclient.ErrBadRequest, req.Action)
+	if err != nil {
+		return nil, err
+	}
+	return &pb.LeaseResponse{Leases: leases}, nil
+}
+
+func (m *metadataService) leaseToPut(ctx context.Context, req *pb.LeaseRequest) ([]*pb.GroupLease, error) {
+	if err := m.refusing(); err != nil {
+		return nil, err
+	}
+	if len(req.Groups) > 0 {
+		return nil, fmt.Errorf("%w: a put cannot choose its group", satclient.ErrBadRequest)
+	}
+	lease, err := m.leases.forPut(ctx, req.Exclude)
+	if err != nil {
+		return nil, err
+	}
+	return []*pb.GroupLease{lease}, nil
 }
 
 // pageSize is a page's limit as the store takes it; the store bounds it.

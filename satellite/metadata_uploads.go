@@ -188,7 +188,7 @@ func (v *verifier) claims(ctx context.Context, segments []*pb.Segment) ([]claim,
 		if s.Epoch == g.Epoch {
 			continue
 		}
-		if s.Epoch > g.Epoch {
+		if s.Epoch == 0 || s.Epoch > g.Epoch {
 			return nil, fmt.Errorf("%w: group %d is at epoch %d, not %d", satclient.ErrBadRequest, s.Group, g.Epoch, s.Epoch)
 		}
 		k := at{s.Group, s.Epoch}
