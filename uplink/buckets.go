@@ -2,6 +2,7 @@ package uplink
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"time"
 
@@ -51,7 +52,7 @@ func (p *Project) Buckets(ctx context.Context) iter.Seq2[Bucket, error] {
 		for {
 			res, err := p.sat.ListBuckets(ctx, &pb.ListBucketsRequest{After: after})
 			if err != nil {
-				yield(Bucket{}, at(err, "list buckets of", "", ""))
+				yield(Bucket{}, fmt.Errorf("list buckets: %w", err))
 				return
 			}
 			for _, b := range res.Buckets {
