@@ -140,6 +140,9 @@ func (c *change) enter(p ProjectNumber, n *NewSegment, refs uint64) error {
 	if err != nil {
 		return err
 	}
+	if h.epoch == lostGroup {
+		return fmt.Errorf("%w: %d", ErrGroupNotFound, n.Group)
+	}
 	if h.epoch != n.Epoch {
 		return fmt.Errorf("%w: group %d is at epoch %d, not %d", ErrStaleEpoch, n.Group, h.epoch, n.Epoch)
 	}

@@ -173,3 +173,18 @@ func (r *rig) checkSegments(reader kv.Reader, refs map[order.SegmentID]uint64) e
 		return nil
 	})
 }
+
+// stored counts the bytes of all keys and values.
+func (r *rig) stored() (n int) {
+	r.t.Helper()
+	r.must(r.kv.View(r.ctx, func(reader kv.Reader) error {
+		for pair, err := range reader.Scan(nil, nil) {
+			if err != nil {
+				return err
+			}
+			n += len(pair.Key) + len(pair.Value)
+		}
+		return nil
+	}))
+	return n
+}

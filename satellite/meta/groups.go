@@ -10,6 +10,10 @@ import (
 	"github.com/cairnstorage/cairn/satellite/kv"
 )
 
+// lostGroup is the epoch of a group that was lost with its journal: a node
+// proved that it once was there, and the operator accepted the loss.
+const lostGroup = 0
+
 // PutGroup stores a group's first or next epoch. ErrStaleEpoch when there is
 // one already, or the one before is missing.
 func (s *Store) PutGroup(ctx context.Context, g Group) error {
@@ -65,6 +69,9 @@ func (s *Store) Groups(ctx context.Context) (groups []GroupState, err error) {
 			id, h, err := parseHead(pair)
 			if err != nil {
 				return err
+			}
+			if h.epoch == lostGroup {
+				continue
 			}
 			g, err := getGroup(r, id, h.epoch)
 			if err != nil {

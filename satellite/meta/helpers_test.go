@@ -170,7 +170,7 @@ func (r *rig) live(group uint32) map[order.SegmentID]Entry {
 	live := map[order.SegmentID]Entry{}
 	after := uint64(0)
 	for {
-		entries, j, err := r.Entries(r.ctx, group, after, 7)
+		entries, j, err := r.Entries(r.ctx, group, after, 100)
 		r.must(err)
 		for _, e := range entries {
 			if after++; e.Seq != after {
@@ -195,3 +195,14 @@ func (r *rig) live(group uint32) map[order.SegmentID]Entry {
 		}
 	}
 }
+
+// count counts the keys of a kind.
+func (r *rig) count(kind byte) (n int) {
+	r.t.Helper()
+	r.must(r.kv.View(r.ctx, func(reader kv.Reader) error {
+		return each(reader, kind, func(kv.Pair) error { n++; return nil })
+	}))
+	return n
+}
+
+func isInvalid(err error) bool { return errors.Is(err, ErrInvalid) }

@@ -29,6 +29,9 @@ func (s *Store) Stats(ctx context.Context) (st Stats, err error) {
 			if err != nil {
 				return err
 			}
+			if h.epoch == lostGroup {
+				continue
+			}
 			st.Groups++
 			st.Segments += h.Segments
 			st.Stored += h.Bytes
@@ -121,11 +124,17 @@ func (s *Store) ClearTrouble(ctx context.Context) error {
 }
 
 // fill appends filler entries until a journal has this length, as far as one
-// transaction should. Of a group that was lost only the id is taken.
+// transaction should. A group that was lost keeps its id and this length, so
+// that neither is ever contested again, and nothing else.
 func (c *change) fill(group uint32, length uint64) error {
 	h, err := c.head(group)
 	if errors.Is(err, ErrGroupNotFound) {
+		c.heads[group] = &head{Journal: Journal{Head: length}}
 		return raiseCounter(c.tx, counterGroup, group)
+	}
+	if err == nil && h.epoch == lostGroup {
+		h.Head = max(h.Head, length)
+		return nil
 	}
 	if err != nil {
 		return err
