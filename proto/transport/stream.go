@@ -76,24 +76,23 @@ func (s *Stream) Read(p []byte) (int, error) {
 func (s *Stream) Write(p []byte) (int, error) {
 	written := 0
 	for {
-		// What a budget allows is for one piece, or a large Write could run out
-		// of it while the peer is taking bytes all the time.
-		piece := p[written:min(len(p), written+maxMessage)]
-		n, err := s.writePiece(piece)
+		n, err := s.writeOnce(p[written:])
 		written += n
-		if err != nil || written == len(p) {
+		// A large write may take longer than the idle time: what the peer took
+		// of it meanwhile gives it more.
+		slow := err != nil && n > 0 && s.out.left > 0 && isTimeout(err)
+		if !slow {
 			return written, s.explain(err)
 		}
 	}
 }
 
-func (s *Stream) writePiece(p []byte) (int, error) {
+func (s *Stream) writeOnce(p []byte) (int, error) {
 	if s.out.idle == 0 {
 		return s.rw.Write(p)
 	}
 	start := time.Now()
-	// The piece may take as long as MinRate allows, on top of the idle time.
-	if s.out.move(start.Add(s.out.left + worth(len(p)))) {
+	if s.out.move(start.Add(s.out.left)) {
 		s.raw.SetWriteDeadline(s.out.deadline)
 	}
 	n, err := s.rw.Write(p)

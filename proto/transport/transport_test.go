@@ -8,6 +8,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/cairnstorage/cairn/proto/ident"
@@ -459,14 +461,44 @@ func TestDeafPeer(t *testing.T) {
 	server.Handle(echo, func(context.Context, *Stream) { <-done })
 	s := open(t, client, addressOf(t, server), echo)
 	s.SetIdle(50 * time.Millisecond)
-	var err error
-	for written := 0; err == nil && written < 64<<20; {
-		var n int
-		n, err = s.Write(make([]byte, 1000))
-		written += n
-	}
-	if !errors.Is(err, ErrStalled) {
+	if _, err := s.Write(make([]byte, 64<<20)); !errors.Is(err, ErrStalled) {
 		t.Errorf("writing to a deaf peer: %v", err)
+	}
+}
+
+// slowly is a raw stream that takes some of every write before the deadline.
+type slowly struct {
+	network.Stream
+	takes     int
+	deadlines int
+}
+
+func (s *slowly) SetWriteDeadline(time.Time) error { s.deadlines++; return nil }
+
+func (s *slowly) Write(p []byte) (int, error) {
+	if len(p) > s.takes {
+		return s.takes, os.ErrDeadlineExceeded
+	}
+	return len(p), nil
+}
+
+// A peer that is slow, but not too slow, may take longer than the idle time for
+// one write.
+func TestSlowPeer(t *testing.T) {
+	raw := &slowly{takes: 100 << 10}
+	s := &Stream{raw: raw, rw: raw}
+	s.SetIdle(time.Minute)
+	if n, err := s.Write(make([]byte, 1<<20)); n != 1<<20 || err != nil {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+	raw.takes = 0
+	if n, err := s.Write(make([]byte, 1)); n != 0 || !errors.Is(err, ErrStalled) {
+		t.Errorf("%d bytes, %v", n, err)
+	}
+	raw.takes = 1
+	s.out.left = -time.Second
+	if n, err := s.Write(make([]byte, 2)); n != 1 || !errors.Is(err, ErrStalled) {
+		t.Errorf("%d bytes, %v", n, err)
 	}
 }
 

@@ -67,10 +67,15 @@ func Errorf(code pb.Code, format string, args ...any) *Error {
 
 // Error is the meaning of the code, and the message if there is one.
 func (e *Error) Error() string {
-	if e.Message == "" {
-		return e.Unwrap().Error()
+	meaning := e.Unwrap().Error()
+	switch {
+	case e.Message == "":
+		return meaning
+	case strings.HasPrefix(e.Message, meaning): // a refusal by package order says it itself
+		return e.Message
+	default:
+		return meaning + ": " + e.Message
 	}
-	return e.Unwrap().Error() + ": " + e.Message
 }
 
 // Unwrap returns the error that the code stands for, so that errors.Is works

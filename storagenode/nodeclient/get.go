@@ -67,6 +67,11 @@ func (g *Get) Request(segment order.SegmentID, offset int64, length int) error {
 // request. It waits for a request if there is none. The bytes are not verified:
 // decrypting does that, and Prove tells who is at fault.
 func (g *Get) Receive(into []byte) error {
+	select { // what comes after the end does not count
+	case <-g.over:
+		return g.err
+	default:
+	}
 	select {
 	case length := <-g.requests:
 		if length != len(into) {

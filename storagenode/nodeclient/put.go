@@ -63,7 +63,11 @@ func (d Dialer) OpenPut(ctx context.Context, addr transport.Address, lease Lease
 func (p *Put) Begin(segment order.SegmentID, maxSize int64) error {
 	p.mu.Lock()
 	p.segment = segment
+	err := p.err
 	p.mu.Unlock()
+	if err != nil {
+		return err
+	}
 	return p.sent(p.w.Queue(wire.TypePutBegin, &pb.PutBegin{Segment: segment[:], MaxSize: uint64(maxSize)}))
 }
 
