@@ -16,6 +16,7 @@ type Reader struct {
 	src    io.Reader
 	header Header
 	left   int    // payload bytes not yet read
+	err    error  // the first there was; no frame can be found after it
 	raw    []byte // header and control payloads; grows to MaxControl at most
 }
 
@@ -27,12 +28,24 @@ func NewReader(src io.Reader) *Reader {
 // Next reads the header of the next frame. It returns io.EOF when the stream
 // ended between frames, and an error wrapping ErrFrame when what came is cut
 // off, of an unknown type or out of bounds; errors of the stream come wrapped.
-// The payload must be read to its end before Next is called again.
+// It finds no frame after an error, nor after one whose payload was not read to
+// its end, as that of a frame out of place.
 func (r *Reader) Next() (Header, error) {
-	if r.left > 0 {
-		panic("wire: Next before the payload was read")
+	if r.err == nil && r.left > 0 {
+		r.err = badFrame("%s was left unread", r.header.Type)
 	}
-	r.header = Header{} // no payload may be read after an error
+	h := Header{}
+	if r.err == nil {
+		h, r.err = r.next()
+	}
+	if r.err != nil {
+		h = Header{} // no payload may be read after an error
+	}
+	r.header, r.left = h, h.Length
+	return h, r.err
+}
+
+func (r *Reader) next() (Header, error) {
 	raw := r.raw[:HeaderSize]
 	if n, err := io.ReadFull(r.src, raw); err != nil {
 		if n == 0 && errors.Is(err, io.EOF) {
@@ -42,11 +55,7 @@ func (r *Reader) Next() (Header, error) {
 	}
 	length := binary.BigEndian.Uint32(raw[1:])
 	h := Header{Type: Type(raw[0]), Length: int(min(length, 1<<31-1))}
-	if err := h.check(); err != nil {
-		return Header{}, err
-	}
-	r.header, r.left = h, h.Length
-	return h, nil
+	return h, h.check()
 }
 
 // Remaining is how many payload bytes of the current frame are yet to be read.
@@ -62,15 +71,16 @@ func (r *Reader) ReadControl(m proto.Message) error {
 	r.raw = slices.Grow(r.raw[:0], r.left)
 	payload := r.raw[:r.left]
 	if _, err := io.ReadFull(r.src, payload); err != nil {
-		return cut(err, r.header.Type.String())
+		r.err = cut(err, r.header.Type.String())
+		return r.err
 	}
 	r.left = 0
 	// Unknown fields are for newer versions; they are dropped, not kept.
 	err := proto.UnmarshalOptions{DiscardUnknown: true}.Unmarshal(payload, m)
 	if err != nil {
-		return badFrame("%s cannot be parsed", r.header.Type)
+		r.err = badFrame("%s cannot be parsed", r.header.Type)
 	}
-	return nil
+	return r.err
 }
 
 // ReadData reads payload of the current data frame straight into the given
@@ -83,9 +93,9 @@ func (r *Reader) ReadData(into []byte) (int, error) {
 	n, err := io.ReadFull(r.src, into[:min(len(into), r.left)])
 	r.left -= n
 	if err != nil {
-		return n, cut(err, "Data")
+		r.err = cut(err, "Data")
 	}
-	return n, nil
+	return n, r.err
 }
 
 // cut tells a stream that ended inside a frame from one that failed.

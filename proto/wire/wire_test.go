@@ -322,17 +322,16 @@ func TestCallerBugsPanic(t *testing.T) {
 	}
 	w := NewWriter(io.Discard)
 	bugs := map[string]func(){
-		"Next before the payload": func() { at(TypeData, 1).Next() },
-		"data as control":         func() { at(TypeData, 1).ReadControl(&pb.Get{}) },
-		"control as data":         func() { at(TypeGet, 1).ReadData(make([]byte, 9)) },
-		"another message":         func() { at(TypeGet, 1).ReadControl(&pb.Prove{}) },
-		"no control message":      func() { at(TypeGet, 1).ReadControl(&pb.Object{}) },
-		"data after an error":     func() { at(TypeData).ReadData(make([]byte, 9)) },
-		"write empty data":        func() { w.WriteData(make([]byte, HeaderSize)) },
-		"write nothing":           func() { w.WriteData(nil) },
-		"write too much data":     func() { w.WriteData(make([]byte, HeaderSize+MaxData+1)) },
-		"write another message":   func() { w.WriteControl(TypeGet, &pb.Prove{}) },
-		"write no message":        func() { w.WriteControl(0, &pb.Object{}) },
+		"data as control":       func() { at(TypeData, 1).ReadControl(&pb.Get{}) },
+		"control as data":       func() { at(TypeGet, 1).ReadData(make([]byte, 9)) },
+		"another message":       func() { at(TypeGet, 1).ReadControl(&pb.Prove{}) },
+		"no control message":    func() { at(TypeGet, 1).ReadControl(&pb.Object{}) },
+		"data after an error":   func() { at(TypeData).ReadData(make([]byte, 9)) },
+		"write empty data":      func() { w.WriteData(make([]byte, HeaderSize)) },
+		"write nothing":         func() { w.WriteData(nil) },
+		"write too much data":   func() { w.WriteData(make([]byte, HeaderSize+MaxData+1)) },
+		"write another message": func() { w.WriteControl(TypeGet, &pb.Prove{}) },
+		"write no message":      func() { w.WriteControl(0, &pb.Object{}) },
 	}
 	for name, bug := range bugs {
 		t.Run(name, func(t *testing.T) {
@@ -359,6 +358,44 @@ func TestTypesHaveNames(t *testing.T) {
 	err := Unexpected(Header{Type: TypeData}, "before PutBegin")
 	if !errors.Is(err, ErrFrame) || err.Error() != "bad frame: Data before PutBegin" {
 		t.Error(err)
+	}
+}
+
+// TestNoFrameAfterAnError goes on reading where no frame can be found.
+func TestNoFrameAfterAnError(t *testing.T) {
+	good := append(header(TypePutCancel, 0), header(TypePutCancel, 0)...)
+	tests := []struct {
+		name string
+		raw  []byte
+		read func(*Reader) error
+	}{
+		{"bad type", header(99, 0), func(r *Reader) error { _, err := r.Next(); return err }},
+		{"no such message", append(header(TypeGet, 2), 0xff, 0xff), func(r *Reader) error {
+			r.Next()
+			return r.ReadControl(&pb.Get{})
+		}},
+		{"frame out of place", append(header(TypeGet, 2), 0x08, 1), func(r *Reader) error {
+			h, _ := r.Next()
+			return Unexpected(h, "before Open")
+		}},
+		{"too much data", append(header(TypeData, 2), 1, 2), func(r *Reader) error {
+			r.Next()
+			_, err := r.ReadData(make([]byte, 1))
+			return errors.Join(err, ErrFrame)
+		}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			r := NewReader(bytes.NewReader(append(test.raw, good...)))
+			if err := test.read(r); !errors.Is(err, ErrFrame) {
+				t.Fatal(err)
+			}
+			for range 2 {
+				if h, err := r.Next(); !errors.Is(err, ErrFrame) || h != (Header{}) {
+					t.Fatalf("found %v, %v", h, err)
+				}
+			}
+		})
 	}
 }
 
