@@ -249,13 +249,13 @@ func (d *dir) rotate() error {
 		}
 		return err
 	}
-	if d.active != nil {
-		d.active.sealed = true
-		d.removeIfEmpty(d.active)
-	}
+	last := d.volumes[d.next-1]
 	d.next++
 	d.volumes[v.number] = v
-	d.active = v
+	if d.active = v; last != nil {
+		last.sealed = true
+		d.removeIfEmpty(last)
+	}
 	return nil
 }
 
@@ -315,9 +315,11 @@ func (d *dir) giveBack(v *volume, p place) bool {
 }
 
 // removeIfEmpty removes a sealed volume that holds nothing any more. What the
-// index does not know of keeps a volume, too. The caller holds mu.
+// index does not know of keeps a volume, too. The newest stays, so that no
+// number is given out twice: an index that went back in time must not find
+// another record where it remembers one. The caller holds mu.
 func (d *dir) removeIfEmpty(v *volume) {
-	if !v.sealed || v.records > 0 {
+	if v == nil || !v.sealed || v.records > 0 || v.number == d.next-1 {
 		return
 	}
 	if _, data, err := nextData(v.file, pageSize); data || err != nil {

@@ -68,6 +68,9 @@ func openIndex(path string, readOnly bool) (x *index, err error) {
 			err = fmt.Errorf("%w: %s: %v", ErrIndex, path, p)
 		}
 	}()
+	if err := checkTables(path); err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrIndex, path, err)
+	}
 	db, err := badger.Open(indexOptions(path).WithReadOnly(readOnly))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrIndex, path, err)

@@ -248,50 +248,63 @@ func (s *Store) ExpireStaged(before func(group uint32) time.Time) (int, error) {
 // maxExpire bounds how many shards one call of ExpireStaged looks at.
 const maxExpire = 100_000
 
-func (d *dir) stagedBefore(before func(group uint32) time.Time) ([]Key, error) {
-	var keys []Key
+// A stagedShard is one of the staged shards by age.
+type stagedShard struct {
+	created time.Time
+	key     Key
+}
+
+func (d *dir) stagedBefore(before func(group uint32) time.Time) ([]stagedShard, error) {
+	var old []stagedShard
 	limits := make(map[uint32]time.Time)
 	err := d.index.view(func(txn *badger.Txn) error {
 		return scan(txn, []byte{keyStaged}, func(raw, _ []byte) error {
 			if len(raw) != 29 {
 				return errFormat
 			}
-			key, err := decodeKey(raw[9:])
-			if err != nil {
+			s := stagedShard{created: time.Unix(int64(binary.BigEndian.Uint64(raw[1:])), 0)}
+			var err error
+			if s.key, err = decodeKey(raw[9:]); err != nil {
 				return err
 			}
-			limit, ok := limits[key.Group]
+			limit, ok := limits[s.key.Group]
 			if !ok {
-				limit = before(key.Group)
-				limits[key.Group] = limit
+				limit = before(s.key.Group)
+				limits[s.key.Group] = limit
 			}
-			if time.Unix(int64(binary.BigEndian.Uint64(raw[1:])), 0).Before(limit) {
-				keys = append(keys, key)
+			if s.created.Before(limit) {
+				old = append(old, s)
 			}
-			if len(keys) >= maxExpire {
+			if len(old) >= maxExpire {
 				return errStop
 			}
 			return nil
 		})
 	})
-	return keys, err
+	return old, err
 }
 
-func (s *Store) expire(d *dir, keys []Key) (int, error) {
+func (s *Store) expire(d *dir, old []stagedShard) (int, error) {
 	if err := d.hasFree(d.indexFloor()); err != nil {
 		return 0, err
 	}
 	s.index.Lock()
 	defer s.index.Unlock()
 	var c change
-	for _, key := range keys {
-		e, ok, err := d.index.get(key)
+	var stale [][]byte // left behind by an index that went back in time
+	for _, o := range old {
+		e, ok, err := d.index.get(o.key)
 		if err != nil {
 			return 0, err
 		}
-		if ok && !e.Live {
+		if ok && !e.Live && e.Created.Equal(o.created) {
 			c.remove = append(c.remove, e)
+		} else {
+			stale = append(stale, stagedKey(o.created, o.key))
 		}
+	}
+	if err := d.deleteKeys(stale); err != nil {
+		return 0, err
 	}
 	return len(c.remove), d.apply(c, func(*badger.Txn) error { return nil })
 }

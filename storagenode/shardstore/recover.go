@@ -39,11 +39,7 @@ func (d *dir) openVolumes() error {
 	if err != nil {
 		return err
 	}
-	checkpoint, _, err := d.index.checkpoint()
-	if err != nil {
-		return fmt.Errorf("%w: %w", ErrIndex, err)
-	}
-	d.next = max(1, checkpoint)
+	d.next = 1
 	for _, n := range numbers {
 		v, err := openVolume(d.path, n)
 		if err != nil {
@@ -176,6 +172,12 @@ func (d *dir) takeUpRecord(v *volume, rec *record, buf []byte) (taken, error) {
 	if ok && known.place == rec.place {
 		return recordKnown, nil
 	}
+	if ok && rec.meta != nil {
+		// Only one of both can have been acknowledged and not deleted since.
+		if ok, err = d.isAt(known); err != nil {
+			return 0, err
+		}
+	}
 	if !ok && rec.meta != nil {
 		err := verifyData(v.file, rec, buf)
 		if err == nil {
@@ -186,6 +188,19 @@ func (d *dir) takeUpRecord(v *volume, rec *record, buf []byte) (taken, error) {
 		}
 	}
 	return recordDropped, punch(v.file, rec.offset, rec.length())
+}
+
+// isAt reports whether there is a record of the shard where the index has it.
+func (d *dir) isAt(e entry) (bool, error) {
+	v := d.volumes[e.volume]
+	if v == nil {
+		return false, nil
+	}
+	rec, err := readRecord(v.file, d.identity, e.volume, e.offset, v.end)
+	if errors.Is(err, errFormat) {
+		return false, nil
+	}
+	return err == nil && rec.key == e.Key && rec.meta != nil, err
 }
 
 // tally counts what the index holds.
