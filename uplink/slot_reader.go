@@ -248,32 +248,43 @@ func (s *receiving) send(q *request) {
 	s.asked <- q
 }
 
-// run receives the answers, in the order of the requests.
+// run receives the answers, in the order of the requests. After the end of the
+// stream the rest fails, too.
 func (s *receiving) run() {
 	defer s.get.Close()
 	for q := range s.asked {
-		err := s.get.Receive(q.into)
+		err := s.ended()
+		if err == nil {
+			err = s.get.Receive(q.into)
+		}
 		s.received(err)
 		q.done(err)
 	}
 }
 
+func (s *receiving) ended() error {
+	s.reader.mu.Lock()
+	defer s.reader.mu.Unlock()
+	return s.err
+}
+
 // received tells what a node says of one request from the end of the stream.
 func (s *receiving) received(err error) {
 	var said *wire.Error
+	over := err != nil && !errors.As(err, &said)
 	s.reader.mu.Lock()
 	s.owed--
-	if err == nil {
+	switch {
+	case err == nil:
 		s.reader.heard = time.Now()
-	} else if s.err == nil && !errors.As(err, &said) {
+	case over && s.err == nil:
 		s.err = err
 	}
-	ended := s.err != nil
 	s.reader.mu.Unlock()
 	switch {
 	case err == nil:
 		s.reader.session.peers.worked(s.reader.node.address.ID)
-	case ended:
+	case over:
 		s.reader.failed(err)
 	}
 }

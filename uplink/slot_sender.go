@@ -39,10 +39,11 @@ type putStream interface {
 // sender.
 type shard struct {
 	delivery *delivery
-	parts    []part // not yet sent
-	begun    bool   // something of it is on the stream
-	complete bool   // no further parts will come
-	over     error  // why it is not sent, when it is not
+	parts    []part     // not yet sent
+	begun    bool       // something of it is on the stream
+	complete bool       // no further parts will come
+	over     error      // why it is not sent, when it is not
+	asked    *answering // the stream that is to bring its receipt, once all is sent
 }
 
 // A part is one slot's chunks of a batch.
@@ -108,8 +109,8 @@ func (s *slotSender) finish(sh *shard) {
 	s.nudge()
 }
 
-// cut gives a shard up, wherever it is on its way. The stream that has a part
-// of it cannot be used for others.
+// cut gives a shard up, wherever it is on its way. The stream that has a part of
+// it cannot be used for others, and one that owes its receipt is not.
 func (s *slotSender) cut(sh *shard, reason error) {
 	s.mu.Lock()
 	s.drop(sh, reason)
@@ -120,6 +121,9 @@ func (s *slotSender) cut(sh *shard, reason error) {
 		stop = s.dialling
 	case sh.begun:
 		stop = s.stream.put.Reset
+	}
+	if sh.asked != nil {
+		sh.asked.late = true
 	}
 	s.mu.Unlock()
 	if stop != nil {
@@ -260,6 +264,7 @@ func (s *slotSender) end(sh *shard, stream *answering) error {
 	}
 	s.mu.Lock()
 	sh.begun = false // from here on nothing hurts the stream
+	sh.asked = stream
 	s.mu.Unlock()
 	stream.ended <- sh
 	return nil
@@ -275,7 +280,7 @@ func (s *slotSender) open(sh *shard) (*answering, error) {
 	defer cancel()
 	s.mu.Lock()
 	stream, over := s.stream, sh.over
-	if stream != nil && stream.err == nil || over != nil {
+	if stream != nil && stream.err == nil && !stream.late || over != nil {
 		s.mu.Unlock()
 		return stream, over
 	}
@@ -354,7 +359,10 @@ type answering struct {
 	sender *slotSender
 	put    putStream
 	ended  chan *shard // closed by the sender when it parts with the stream
-	err    error       // of the first answer that was none; guarded by sender.mu
+
+	// Guarded by sender.mu.
+	err  error // of the first answer that was none
+	late bool  // has not answered for long, so that others should not wait behind
 }
 
 // maxUnanswered is how many shards of one stream may wait for receipts.
@@ -362,7 +370,11 @@ const maxUnanswered = 16
 
 func newAnswering(s *slotSender, put putStream) *answering {
 	a := &answering{sender: s, put: put, ended: make(chan *shard, maxUnanswered)}
-	s.session.tasks.Go(a.run)
+	stop := context.AfterFunc(s.session.ctx, put.Reset)
+	s.session.tasks.Go(func() {
+		a.run()
+		stop()
+	})
 	return a
 }
 

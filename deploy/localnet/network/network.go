@@ -17,12 +17,13 @@ import (
 	"github.com/cairnstorage/cairn/storagenode"
 )
 
-// Config says what network to run. Dir and Nodes are required.
+// Config says what network to run. Dir and some nodes are required.
 type Config struct {
-	Dir    string         // everything is kept below it; what it already holds is gone on with
-	Nodes  int            // storage nodes
-	Scheme erasure.Scheme // zero: 4/6/8/10, or less where there are fewer nodes
-	Logger *slog.Logger   // nil: nothing is logged
+	Dir     string         // everything is kept below it; what it already holds is gone on with
+	Nodes   int            // storage nodes
+	Joining int            // further nodes, that the caller brings: Start does not wait for nodes then
+	Scheme  erasure.Scheme // zero: 4/6/8/10, or less where there are fewer nodes
+	Logger  *slog.Logger   // nil: nothing is logged
 
 	// Satellite and Node, where given, change the configuration of each party
 	// before it starts.
@@ -40,13 +41,13 @@ type Network struct {
 // Start runs a network and returns once it takes uploads. Close ends it.
 func Start(ctx context.Context, c Config) (*Network, error) {
 	if c.Scheme == (erasure.Scheme{}) {
-		c.Scheme = schemeFor(c.Nodes)
+		c.Scheme = schemeFor(c.Nodes + c.Joining)
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	if c.Nodes < c.Scheme.Total {
-		return nil, fmt.Errorf("scheme %v needs %d nodes and there are to be %d", c.Scheme, c.Scheme.Total, c.Nodes)
+	if all := c.Nodes + c.Joining; all < c.Scheme.Total {
+		return nil, fmt.Errorf("scheme %v needs %d nodes and there are to be %d", c.Scheme, c.Scheme.Total, all)
 	}
 	n := &Network{config: c, nodes: make([]*member[*storagenode.Node], c.Nodes)}
 	if err := n.start(ctx); err != nil {
@@ -73,6 +74,9 @@ func (n *Network) start(ctx context.Context) error {
 		if err := n.StartNode(ctx, i); err != nil {
 			return err
 		}
+	}
+	if n.config.Joining > 0 {
+		return nil
 	}
 	return n.AwaitNodes(ctx, n.config.Nodes)
 }

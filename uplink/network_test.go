@@ -1,0 +1,119 @@
+package uplink_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/cairnstorage/cairn/deploy/localnet/network"
+	"github.com/cairnstorage/cairn/uplink"
+)
+
+const bucket = "bucket"
+
+// logger shows what goes on when tests run verbosely and CAIRN_TEST_LOG is set.
+func logger() *slog.Logger {
+	if os.Getenv("CAIRN_TEST_LOG") == "" {
+		return slog.New(slog.DiscardHandler)
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, nil))
+}
+
+// startNetwork runs a network of ten nodes for one test and opens a project with
+// a bucket in it.
+func startNetwork(t testing.TB, c network.Config) (*network.Network, *uplink.Project) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	c.Dir = t.TempDir()
+	if c.Nodes == 0 {
+		c.Nodes = 10
+	}
+	if c.Logger == nil {
+		c.Logger = logger()
+	}
+	n, err := network.Start(ctx, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := n.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	grant, err := n.Grant(ctx, "test", "passphrase")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := openProject(t, grant)
+	if _, err := p.CreateBucket(ctx, bucket); err != nil {
+		t.Fatal(err)
+	}
+	return n, p
+}
+
+func openProject(t testing.TB, grant string) *uplink.Project {
+	t.Helper()
+	p, err := uplink.Open(context.Background(), grant, uplink.WithLogger(logger()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		p.Close()
+		if put, get := p.Held(); put != 0 || get != 0 {
+			t.Errorf("after all is closed, %d buffers of uploads and %d of downloads are held", put, get)
+		}
+	})
+	return p
+}
+
+// noise is size bytes that are the same for the same size.
+func noise(size int) []byte {
+	data := make([]byte, size)
+	rand.NewChaCha8([32]byte{byte(size), byte(size >> 8), byte(size >> 16)}).Read(data)
+	return data
+}
+
+func put(t testing.TB, p *uplink.Project, key string, data []byte) uplink.Object {
+	t.Helper()
+	u, err := p.Upload(context.Background(), bucket, key, uplink.UploadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(u, bytes.NewReader(data)); err != nil {
+		u.Abort()
+		t.Fatal(err)
+	}
+	o, err := u.Commit(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+func get(p *uplink.Project, key string, o uplink.DownloadOptions) ([]byte, error) {
+	d, err := p.Download(context.Background(), bucket, key, o)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	var got bytes.Buffer
+	_, err = d.WriteTo(&got)
+	return got.Bytes(), err
+}
+
+func checkGet(t testing.TB, p *uplink.Project, key string, want []byte) {
+	t.Helper()
+	got, err := get(p, key, uplink.DownloadOptions{})
+	if err != nil {
+		t.Fatalf("%s: %v", key, err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Fatalf("%s: %d bytes came back differently", key, len(want))
+	}
+}
