@@ -332,7 +332,7 @@ func TestDamage(t *testing.T) {
 func TestRandomDamage(t *testing.T) {
 	k := theKilled(t)
 	r := rand.New(rand.NewPCG(3, 3))
-	for range rounds(t, 25) {
+	for range rounds(t, 15) {
 		dir := t.TempDir()
 		copyTree(t, k.dir, dir)
 		names := append(glob(t, dir, "*/*"), filepath.Join(dir, "anchor"))

@@ -45,7 +45,7 @@ func badgerOptions(dir string, memTable int64, log *slog.Logger) badger.Options 
 		WithNumLevelZeroTables(4).
 		WithNumLevelZeroTablesStall(8).
 		WithNumCompactors(2).
-		WithValueLogFileSize(16 << 20).
+		WithValueLogFileSize(1 << 20).
 		WithValueThreshold(kv.MaxValue + 1).
 		WithCompression(options.None).
 		WithBlockCacheSize(0).
