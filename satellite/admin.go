@@ -18,6 +18,9 @@ import (
 
 const adminSocket = "admin.sock" // in Dir
 
+// maxListing is the size in bytes of the longest listing.
+const maxListing = 64 << 20
+
 // adminServer is the Admin service: whoever may open the socket may use it.
 type adminServer struct {
 	pb.UnimplementedAdminServer
@@ -191,25 +194,18 @@ func DialAdmin(ctx context.Context, dir string) (pb.AdminClient, func() error, e
 	if err != nil {
 		return nil, nil, notRunning(dir, err)
 	}
-	// The first connection is made here, so that its failure can be told apart.
+	// A connection made here tells why there is none; gRPC would be vague.
 	var dialer net.Dialer
-	first, err := dialer.DialContext(ctx, "unix", path)
+	probe, err := dialer.DialContext(ctx, "unix", path)
 	if err != nil {
 		release()
 		return nil, nil, notRunning(dir, err)
 	}
-	conns := make(chan net.Conn, 1)
-	conns <- first
-	dial := func(ctx context.Context, _ string) (net.Conn, error) {
-		select {
-		case c := <-conns:
-			return c, nil
-		default:
-			return dialer.DialContext(ctx, "unix", path)
-		}
-	}
+	_ = probe.Close()
+	dial := func(ctx context.Context, _ string) (net.Conn, error) { return dialer.DialContext(ctx, "unix", path) }
 	conn, err := grpc.NewClient("passthrough:///satellite", grpc.WithContextDialer(dial),
-		grpc.WithTransportCredentials(insecure.NewCredentials()))
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxListing)))
 	if err != nil {
 		release()
 		return nil, nil, err

@@ -29,8 +29,12 @@ import (
 	"github.com/cairnstorage/cairn/satellite/placement"
 )
 
-// maxCalls bounds the calls of one connection at a time.
-const maxCalls = 256
+const (
+	// maxCalls bounds the calls of one connection at a time.
+	maxCalls = 256
+	// maxGreeting is how long a caller may take to begin. Stopping waits for it.
+	maxGreeting = 10 * time.Second
+)
 
 // DefaultScheme is that of a network of many nodes.
 var DefaultScheme = erasure.Scheme{Required: 20, RepairBelow: 28, Success: 32, Total: 40}
@@ -239,11 +243,11 @@ func (s *Satellite) run(ctx context.Context) error {
 			s.registry.disconnected(id)
 		}
 	})
-	options := append(serverOptions(s.log), grpc.MaxConcurrentStreams(maxCalls))
+	options := append(serverOptions(s.log), grpc.MaxConcurrentStreams(maxCalls), grpc.ConnectionTimeout(maxGreeting))
 	public := transport.NewGRPCServer(options...)
 	pb.RegisterNodesServer(public, &nodesServer{Satellite: s})
 	pb.RegisterMetadataServer(public, newMetadata(s))
-	local := grpc.NewServer(options...)
+	local := grpc.NewServer(append(options, grpc.MaxSendMsgSize(maxListing))...)
 	pb.RegisterAdminServer(local, &adminServer{Satellite: s})
 	socket, err := listenAdmin(s.config.Dir)
 	if err != nil {
