@@ -20,7 +20,8 @@ import (
 type app struct {
 	in       io.Reader
 	out, err io.Writer
-	terminal bool // err is one
+	bars     bool // err is a terminal
+	terminal bool // out is one
 	getenv   func(string) string
 	password func(prompt string) (line string, ok bool, err error)
 	options  []uplink.Option // of every project it opens

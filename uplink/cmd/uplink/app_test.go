@@ -267,7 +267,7 @@ func TestBatch(t *testing.T) {
 	var out, errs bytes.Buffer
 	a := &app{out: &out, err: &errs, getenv: func(name string) string { return w.env[name] }}
 	run := func(fail ...error) (error, int) {
-		b := newBatch(t.Context(), 1, a.newDisplay(true, false), "copied")
+		b := newBatch(t.Context(), 1, a.newDisplay(showing{}), "copied")
 		ran := 0
 		var err error
 		for _, f := range fail {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -72,7 +73,11 @@ func (b *batch) fail(what string, err error) {
 	if b.report.code != v.code {
 		b.report.code = exitFailure
 	}
-	b.show.note("%s: %v", printable(what), err)
+	text := err.Error()
+	if !strings.Contains(text, what) {
+		text = what + ": " + text
+	}
+	b.show.note("%s", printable(text))
 }
 
 // refuse counts work that could not even be begun.

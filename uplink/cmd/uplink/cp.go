@@ -96,7 +96,11 @@ func (a *app) copy(cmd *cobra.Command, args []string, o *copyOptions, move bool)
 	}
 	return a.with(cmd, func(ctx context.Context, p *uplink.Project) error {
 		c.p = p
-		c.show = a.newDisplay(o.recursive || len(sources) > 1, to.std)
+		c.show = a.newDisplay(showing{
+			bytes: way != serverSide && !c.dryRun,
+			many:  c.recursive || len(sources) > 1,
+			mute:  to.std,
+		})
 		err := c.all(ctx, sources, to, way)
 		if endErr := c.show.end(); err == nil {
 			err = endErr
@@ -183,7 +187,7 @@ func (c *copier) all(ctx context.Context, sources []location, to location, way d
 		if !c.recursive {
 			err = b.run(from.String(), func(ctx context.Context) error { return c.one(ctx, from, to, isDir, way) })
 		} else {
-			err = c.tree(b, from, to, isDir, way)
+			err = c.tree(b, from, to, way)
 		}
 		if err != nil {
 			break

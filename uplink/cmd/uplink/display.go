@@ -21,6 +21,8 @@ type display struct {
 	bars  *mpb.Progress
 	total *mpb.Bar // of many transfers
 	known int64    // bytes of those begun or waiting
+	done  int64    // things done, and their bytes
+	bytes int64
 }
 
 // event is a line of what was done.
@@ -32,18 +34,24 @@ type event struct {
 	DryRun bool   `json:"dry_run,omitempty"`
 }
 
-// newDisplay begins to show. With many there is one bar for all transfers;
-// with mute standard output is left alone.
-func (a *app) newDisplay(many, mute bool) *display {
-	d := &display{a: a, mute: mute}
+// showing says what a display is for.
+type showing struct {
+	bytes bool // transfers, which take their time and deserve bars
+	many  bool // one bar for all of them
+	mute  bool // standard output is taken by something else
+}
+
+// newDisplay begins to show.
+func (a *app) newDisplay(s showing) *display {
+	d := &display{a: a, mute: s.mute}
 	switch {
 	case a.json():
-		if !mute {
+		if !s.mute {
 			d.list = newJSONList(a.out)
 		}
-	case a.terminal && !a.quiet:
+	case a.bars && s.bytes && !a.quiet:
 		d.bars = mpb.New(mpb.WithOutput(a.err), mpb.WithWidth(40))
-		if many {
+		if s.many {
 			d.total = d.bar("total", 0)
 		}
 	}
@@ -154,9 +162,11 @@ func (d *display) did(e event) {
 	case d.mute || d.a.quiet && d.list == nil:
 	case d.list != nil:
 		_ = d.list.add(e) // strings and numbers always marshal
-	case d.bars == nil || e.DryRun:
-		fmt.Fprintln(d.lines(d.a.out), e.text())
+	case d.bars == nil || !d.a.terminal: // bars on a terminal, lines elsewhere, perhaps both
+		fmt.Fprintln(d.a.out, e.text())
 	}
+	d.done++
+	d.bytes += e.Size
 }
 
 func (e event) text() string {
@@ -175,15 +185,11 @@ func (e event) text() string {
 func (d *display) note(format string, args ...any) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	fmt.Fprintf(d.lines(d.a.err), "uplink: "+format+"\n", args...)
-}
-
-// lines is where lines go: above the bars while there are some.
-func (d *display) lines(w io.Writer) io.Writer {
+	w := d.a.err
 	if d.bars != nil {
-		return d.bars
+		w = d.bars // above them
 	}
-	return w
+	fmt.Fprintf(w, "uplink: "+format+"\n", args...)
 }
 
 // end finishes what is shown.
@@ -193,6 +199,9 @@ func (d *display) end() error {
 	}
 	if d.bars != nil {
 		d.bars.Wait()
+	}
+	if d.total != nil {
+		fmt.Fprintf(d.a.err, "%s, %s\n", count(d.done, "object"), bytesText(d.bytes))
 	}
 	if d.list != nil {
 		return d.list.end()

@@ -13,16 +13,15 @@ import (
 )
 
 // partial is a file that is being written beside its target and takes its
-// place only when it is whole. It is reached through a root, so that no name
-// leads out of the directory it belongs to; without one it is a device or pipe.
+// place only when it is whole. Without a directory it is a device or pipe.
 type partial struct {
 	*os.File
-	root     *os.Root
-	ownsRoot bool
-	name     string // of the target, within root
-	temp     string // of the file as yet
-	mode     fs.FileMode
-	modified time.Time // to be set, unless zero
+	dir      *os.Root
+	release  func() error // of the directory, once it need not be kept open
+	name     string       // of the target, within dir
+	temp     string       // of the file as yet
+	mode     fs.FileMode  // to be set, unless zero
+	modified time.Time    // to be set, unless zero
 }
 
 // createPartial begins a file name in an existing directory.
@@ -31,57 +30,51 @@ func createPartial(dir, name string, mode fs.FileMode) (*partial, error) {
 	if err != nil {
 		return nil, err
 	}
-	p, err := createIn(root, name, mode)
-	if err != nil {
-		root.Close()
+	return createIn(root, func() error { return closeSynced(root) }, name, mode)
+}
+
+// createIn begins the file name in dir, which is released when that is done.
+func createIn(dir *os.Root, release func() error, name string, mode fs.FileMode) (*partial, error) {
+	p := &partial{dir: dir, release: release, name: name}
+	if err := p.create(mode); err != nil {
+		_ = release()
 		return nil, err
 	}
-	p.ownsRoot = true
 	return p, nil
 }
 
-// createIn begins the file name within root and makes its parent directories.
-func createIn(root *os.Root, name string, mode fs.FileMode) (*partial, error) {
-	dir := filepath.Dir(name)
-	if dir != "." {
-		if err := root.MkdirAll(dir, 0o777); err != nil {
-			return nil, err
-		}
-	}
-	p := &partial{root: root, name: name}
-	switch info, err := root.Lstat(name); {
+func (p *partial) create(mode fs.FileMode) error {
+	switch info, err := p.dir.Lstat(p.name); {
 	case err == nil && info.IsDir():
-		return nil, &fs.PathError{Op: "write", Path: filepath.Join(root.Name(), name), Err: errors.New("is a directory")}
+		return &fs.PathError{Op: "write", Path: filepath.Join(p.dir.Name(), p.name), Err: errors.New("is a directory")}
 	case err == nil && info.Mode().IsRegular():
 		p.mode = info.Mode().Perm() // as a write into the file would leave it
 	}
 	var random [8]byte
 	if _, err := rand.Read(random[:]); err != nil {
-		return nil, err
+		return err
 	}
-	p.temp = filepath.Join(dir, ".cairn-"+hex.EncodeToString(random[:])+".part")
-	file, err := root.OpenFile(p.temp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
-	if err != nil {
-		return nil, err
-	}
-	p.File = file
-	return p, nil
+	p.temp = ".cairn-" + hex.EncodeToString(random[:]) + ".part"
+	var err error
+	p.File, err = p.dir.OpenFile(p.temp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
+	return err
 }
 
 // keep makes the file durable under its name.
 func (p *partial) keep() error {
-	if p.root == nil { // a device or pipe is what it is
-		return p.Close()
+	if p.dir == nil {
+		return p.Close() // a device or pipe is what it is
 	}
-	err := p.finish()
-	if err == nil {
-		err = p.root.Rename(p.temp, p.name)
+	if err := p.finish(); err != nil {
+		return err
 	}
-	if err != nil {
+	if err := p.dir.Rename(p.temp, p.name); err != nil {
 		return err
 	}
 	p.temp = ""
-	return syncDir(p.root, filepath.Dir(p.name))
+	release := p.release
+	p.release = nil
+	return release()
 }
 
 // finish writes all but the name.
@@ -100,23 +93,24 @@ func (p *partial) finish() error {
 	if p.modified.IsZero() {
 		return nil
 	}
-	return p.root.Chtimes(p.temp, time.Time{}, p.modified)
+	return p.dir.Chtimes(p.temp, time.Time{}, p.modified)
 }
 
 // discard removes the file unless it was kept, and releases what it holds.
 func (p *partial) discard() {
 	p.Close()
 	if p.temp != "" {
-		p.root.Remove(p.temp)
-		p.temp = ""
+		p.dir.Remove(p.temp)
 	}
-	if p.ownsRoot {
-		p.root.Close()
+	if p.release != nil {
+		_ = p.release()
 	}
 }
 
-func syncDir(root *os.Root, dir string) error {
-	d, err := root.Open(dir)
+// closeSynced makes the names in a directory durable and closes it.
+func closeSynced(dir *os.Root) error {
+	defer dir.Close()
+	d, err := dir.Open(".")
 	if err != nil {
 		return err
 	}

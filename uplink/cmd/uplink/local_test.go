@@ -3,12 +3,14 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/iotest"
@@ -45,7 +47,7 @@ func TestPartial(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "new", "file")
 	modified := time.Unix(1_600_000_000, 123_000_000)
-	p, err := openOutput(path, nil)
+	p, err := openOutput(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +83,7 @@ func TestPartialReplaces(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, keep := range []bool{false, true} {
-		p, err := openOutput(path, nil)
+		p, err := openOutput(path)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -115,7 +117,7 @@ func TestPartialThroughLink(t *testing.T) {
 	if err := os.Symlink("real", link); err != nil {
 		t.Fatal(err)
 	}
-	p, err := openOutput(link, nil)
+	p, err := openOutput(link)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,33 +135,86 @@ func TestPartialThroughLink(t *testing.T) {
 }
 
 // Within a tree no link leads out of the target directory.
-func TestPartialStaysInside(t *testing.T) {
+func TestTreeStaysInside(t *testing.T) {
 	outside, inside := t.TempDir(), t.TempDir()
 	if err := os.Symlink(outside, filepath.Join(inside, "link")); err != nil {
 		t.Fatal(err)
 	}
-	root, err := os.OpenRoot(inside)
+	tree, err := openTree(inside)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer root.Close()
-	if p, err := openOutput(filepath.Join(inside, "link", "file"), root); err == nil {
-		p.discard()
-		t.Error("a file was made through the link")
+	for _, rel := range []string{"link/file", "link/deep/file", "../file"} {
+		if p, err := tree.create(rel, 0o666); err == nil {
+			p.discard()
+			t.Errorf("%s was made", rel)
+		}
+	}
+	p, err := tree.create("link", 0o666) // takes the place of the link, not of what it leads to
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.keep(); err != nil {
+		t.Fatal(err)
+	}
+	if err := tree.close(); err != nil {
+		t.Fatal(err)
 	}
 	if got := files(t, outside); len(got) != 0 {
 		t.Errorf("outside there is %v", got)
 	}
+	if info, err := os.Lstat(filepath.Join(inside, "link")); err != nil || !info.Mode().IsRegular() {
+		t.Errorf("the link is %v, %v", info.Mode(), err)
+	}
+}
+
+// More directories than are kept open, from several goroutines, some files
+// given up half-way.
+func TestTree(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "new")
+	tree, err := openTree(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	want := make(map[string]string)
+	for i := range 8 * maxOpenDirs {
+		rel := fmt.Sprintf("%d/%d/file%d", i%3, i%(3*maxOpenDirs), i)
+		give := i%5 == 0
+		if !give {
+			want[rel] = rel
+		}
+		wg.Go(func() {
+			p, err := tree.create(rel, 0o666)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer p.discard()
+			p.WriteString(rel)
+			if give {
+				return
+			}
+			if err := p.keep(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if err := tree.close(); err != nil {
+		t.Fatal(err)
+	}
+	checkTree(t, dir, want)
 }
 
 func TestOutputRefused(t *testing.T) {
 	dir := t.TempDir()
-	if p, err := openOutput(dir, nil); err == nil {
+	if p, err := openOutput(dir); err == nil {
 		p.discard()
 		t.Error("a directory was overwritten")
 	}
 	write(t, filepath.Join(dir, "file"), "")
-	if p, err := openOutput(filepath.Join(dir, "file", "below"), nil); err == nil {
+	if p, err := openOutput(filepath.Join(dir, "file", "below")); err == nil {
 		p.discard()
 		t.Error("a file became a directory")
 	}
@@ -169,7 +224,7 @@ func TestOutputRefused(t *testing.T) {
 }
 
 func TestOutputDevice(t *testing.T) {
-	p, err := openOutput(os.DevNull, nil)
+	p, err := openOutput(os.DevNull)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -39,11 +39,18 @@ func main() {
 		in:       os.Stdin,
 		out:      os.Stdout,
 		err:      os.Stderr,
-		terminal: term.IsTerminal(int(os.Stderr.Fd())),
+		bars:     isTerminal(os.Stderr),
+		terminal: isTerminal(os.Stdout),
 		getenv:   os.Getenv,
 		password: readPassword,
 	}
 	os.Exit(a.run(ctx, os.Args[1:]))
+}
+
+// isTerminal tells a terminal that has a size to draw in.
+func isTerminal(f *os.File) bool {
+	width, height, err := term.GetSize(int(f.Fd()))
+	return err == nil && width > 0 && height > 0
 }
 
 // readPassword reads a line from the terminal without showing it; ok is false

@@ -7,6 +7,7 @@ type job struct {
 	from, to location
 	size     int64     // -1 when not known beforehand
 	modified time.Time // of a local source
+	rel      string    // of an object in a tree: its key below the prefix
 }
 
 // target says where a single source goes: into a target that is a directory,

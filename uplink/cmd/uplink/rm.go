@@ -89,7 +89,7 @@ func (a *app) rm() *cobra.Command {
 				urls = append(urls, l)
 			}
 			return a.with(cmd, func(ctx context.Context, p *uplink.Project) error {
-				r.p, r.show = p, a.newDisplay(true, false)
+				r.p, r.show = p, a.newDisplay(showing{})
 				err := r.all(ctx, urls)
 				if endErr := r.show.end(); err == nil {
 					err = endErr

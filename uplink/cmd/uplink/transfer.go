@@ -19,9 +19,9 @@ func (c *copier) verb() string {
 	return "copy"
 }
 
-// do carries out one job and shows it. Within a tree, root is the local target
-// directory.
-func (c *copier) do(ctx context.Context, j job, way direction, root *os.Root) error {
+// do carries out one job and shows it. A download that is part of a tree goes
+// into that.
+func (c *copier) do(ctx context.Context, j job, way direction, into *localTree) error {
 	e := event{Action: c.verb(), Source: j.from.String(), Target: j.to.String(), Size: max(j.size, 0), DryRun: c.dryRun}
 	if c.dryRun {
 		if way != upload && j.size < 0 { // the source is not known to exist
@@ -39,7 +39,7 @@ func (c *copier) do(ctx context.Context, j job, way direction, root *os.Root) er
 	case upload:
 		e.Size, err = c.upload(ctx, j)
 	case download:
-		e.Size, err = c.download(ctx, j, root)
+		e.Size, err = c.download(ctx, j, into)
 	default:
 		e.Size, err = c.serverSide(ctx, j)
 	}
@@ -94,7 +94,7 @@ func put(ctx context.Context, p *uplink.Project, to location, o uplink.UploadOpt
 }
 
 // download copies an object, or a range of it, to a file or standard output.
-func (c *copier) download(ctx context.Context, j job, root *os.Root) (size int64, err error) {
+func (c *copier) download(ctx context.Context, j job, into *localTree) (size int64, err error) {
 	d, length, err := c.open(ctx, j.from)
 	if err != nil {
 		return 0, err
@@ -105,7 +105,7 @@ func (c *copier) download(ctx context.Context, j job, root *os.Root) (size int64
 	if j.to.std {
 		return get(d, m.writer(c.a.out), length)
 	}
-	out, err := openOutput(j.to.path, root)
+	out, err := j.output(into)
 	if err != nil {
 		return 0, err
 	}
@@ -179,17 +179,18 @@ func (c *copier) serverSide(ctx context.Context, j job) (int64, error) {
 	return o.Size, err
 }
 
-// openOutput begins the file at path, which lies within root if there is one.
-// A device or pipe is written as it is.
-func openOutput(path string, root *os.Root) (*partial, error) {
-	const mode = 0o666 // less the user's mask
-	if root != nil {
-		name, err := filepath.Rel(root.Name(), path)
-		if err != nil {
-			return nil, err
-		}
-		return createIn(root, name, mode)
+const fileMode = 0o666 // less the user's mask
+
+// output begins the file that a download makes.
+func (j job) output(into *localTree) (*partial, error) {
+	if into != nil {
+		return into.create(j.rel, fileMode)
 	}
+	return openOutput(j.to.path)
+}
+
+// openOutput begins the file at path. A device or pipe is written as it is.
+func openOutput(path string) (*partial, error) {
 	if resolved, err := filepath.EvalSymlinks(path); err == nil {
 		path = resolved
 	}
@@ -204,70 +205,5 @@ func openOutput(path string, root *os.Root) (*partial, error) {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return nil, err
 	}
-	return createPartial(dir, name, mode)
-}
-
-// contextReader reads from r until ctx ends, though a read from a terminal or
-// pipe cannot be interrupted: it is left behind. A copy a read is the price.
-type contextReader struct {
-	ctx    context.Context
-	r      io.Reader
-	filled chan chunk
-	empty  chan []byte
-	rest   []byte // of buffer, not handed on yet
-	buffer []byte
-	err    error
-}
-
-type chunk struct {
-	data []byte
-	err  error
-}
-
-const readAhead = 256 << 10
-
-func (c *contextReader) Read(p []byte) (int, error) {
-	if c.filled == nil {
-		c.start()
-	}
-	for len(c.rest) == 0 {
-		if c.err != nil {
-			return 0, c.err
-		}
-		if c.buffer != nil {
-			c.empty <- c.buffer
-			c.buffer = nil
-		}
-		select {
-		case next := <-c.filled:
-			c.buffer, c.rest, c.err = next.data[:cap(next.data)], next.data, next.err
-		case <-c.ctx.Done():
-			return 0, c.ctx.Err()
-		}
-	}
-	n := copy(p, c.rest)
-	c.rest = c.rest[n:]
-	return n, nil
-}
-
-// start reads ahead with two buffers that go round.
-func (c *contextReader) start() {
-	c.filled, c.empty = make(chan chunk, 2), make(chan []byte, 2)
-	for range cap(c.empty) {
-		c.empty <- make([]byte, readAhead)
-	}
-	go func() {
-		for {
-			select {
-			case buffer := <-c.empty:
-				n, err := c.r.Read(buffer)
-				c.filled <- chunk{buffer[:n], err}
-				if err != nil {
-					return
-				}
-			case <-c.ctx.Done():
-				return
-			}
-		}
-	}()
+	return createPartial(dir, name, fileMode)
 }

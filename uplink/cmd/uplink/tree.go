@@ -10,12 +10,12 @@ import (
 )
 
 // tree copies all that is below a source.
-func (c *copier) tree(b *batch, from, to location, isDir bool, way direction) error {
+func (c *copier) tree(b *batch, from, to location, way direction) error {
 	switch way {
 	case upload:
 		return c.uploadTree(b, from, to)
 	case download:
-		return c.downloadTree(b, from, to, isDir)
+		return c.downloadTree(b, from, to)
 	}
 	return c.copyTree(b, from, to)
 }
@@ -45,43 +45,36 @@ func (c *copier) uploadTree(b *batch, from, to location) error {
 	return walkFiles(b.ctx, from.path, each, skip, b.refuse)
 }
 
-func (c *copier) downloadTree(b *batch, from, to location, isDir bool) error {
-	var root *os.Root
-	each := func(j job, rel string) error {
-		if err := checkLocalName(rel); err != nil {
+func (c *copier) downloadTree(b *batch, from, to location) (err error) {
+	var into *localTree // made when the first object is found
+	err = c.objects(b, from, to, func(j job) error {
+		if err := checkLocalName(j.rel); err != nil {
 			b.refuse(j.from.String(), err)
 			return nil
 		}
-		if root == nil && !c.dryRun {
+		if into == nil && !c.dryRun {
 			var err error
-			if root, err = openTarget(to.path); err != nil {
+			if into, err = openTree(to.path); err != nil {
 				return err
 			}
 		}
-		in := root // of this target; closed once all work is done
-		return b.run(j.from.String(), func(ctx context.Context) error { return c.do(ctx, j, download, in) })
+		return b.run(j.from.String(), func(ctx context.Context) error { return c.do(ctx, j, download, into) })
+	})
+	if into == nil {
+		return err
 	}
-	err := c.objects(b, from, to, each)
-	_ = b.group.Wait()
-	if root != nil {
-		root.Close()
+	_ = b.group.Wait() // which uses the tree
+	if closeErr := into.close(); err == nil {
+		err = closeErr
 	}
 	return err
-}
-
-// openTarget makes the directory that a tree is copied to.
-func openTarget(path string) (*os.Root, error) {
-	if err := os.MkdirAll(path, 0o777); err != nil {
-		return nil, err
-	}
-	return os.OpenRoot(path)
 }
 
 // copyTree copies on the satellite. What there is is found first, for copies
 // may land below the source.
 func (c *copier) copyTree(b *batch, from, to location) error {
 	var jobs []job
-	err := c.objects(b, from, to, func(j job, _ string) error {
+	err := c.objects(b, from, to, func(j job) error {
 		if err := uplink.CheckKey(j.to.key); err != nil {
 			b.refuse(j.from.String(), err)
 			return nil
@@ -98,9 +91,9 @@ func (c *copier) copyTree(b *batch, from, to location) error {
 	return err
 }
 
-// objects gives a job for each object below from, and the rest of its key. If
-// there is none but an object of this very key, that is the one.
-func (c *copier) objects(b *batch, from, to location, each func(j job, rel string) error) error {
+// objects gives a job for each object below from. If there is none but an
+// object of this very key, that is the one.
+func (c *copier) objects(b *batch, from, to location, each func(job) error) error {
 	found := false
 	list := uplink.ListOptions{Prefix: from.asDirKey(), Recursive: true, Unsorted: true}
 	for item, err := range c.p.List(b.ctx, from.bucket, list) {
@@ -108,11 +101,10 @@ func (c *copier) objects(b *batch, from, to location, each func(j job, rel strin
 			return err
 		}
 		found = true
-		rel, _ := strings.CutPrefix(item.Object.Key, list.Prefix)
-		j := job{size: item.Object.Size, to: to.join(rel)}
-		j.from = location{remote: true, bucket: from.bucket, key: item.Object.Key}
+		j := job{size: item.Object.Size, rel: strings.TrimPrefix(item.Object.Key, list.Prefix)}
+		j.from, j.to = location{remote: true, bucket: from.bucket, key: item.Object.Key}, to.join(j.rel)
 		c.show.expect(j.size)
-		if err := each(j, rel); err != nil {
+		if err := each(j); err != nil {
 			return err
 		}
 	}
@@ -129,5 +121,5 @@ func (c *copier) objects(b *batch, from, to location, each func(j job, rel strin
 	if err != nil {
 		return err
 	}
-	return each(job{from: from, to: to.join(from.base()), size: o.Size}, from.base())
+	return each(job{from: from, to: to.join(from.base()), size: o.Size, rel: from.base()})
 }
