@@ -46,7 +46,8 @@ type dir struct {
 	active   *volume // nil: none was begun since the start
 	next     uint32  // number of the next volume
 	used     int64   // bytes of committed records on disk
-	pledged  int64   // bytes of records being written that are not written yet
+	begun    int64   // bytes that records being written may take up
+	pledged  int64   // of those, not written yet
 	shards   int
 	staged   int
 	missing  int
@@ -235,6 +236,7 @@ func (d *dir) allocate(reserved int64, slots int) (*volume, place, error) {
 	v.end += p.length()
 	v.records++
 	v.writing[p.offset] = p.onDisk(reserved)
+	d.begun += p.onDisk(reserved)
 	d.pledged += p.onDisk(reserved)
 	d.appended += p.length()
 	return v, p, nil
@@ -272,16 +274,16 @@ func (d *dir) wrote(v *volume, p place, bytes int64) {
 // in the index, or, when kept is false, as space to be given back.
 func (d *dir) finishWrite(v *volume, p place, kept *entry) {
 	d.mu.Lock()
+	d.begun -= p.onDisk(p.reserved)
 	d.pledged -= v.writing[p.offset]
 	delete(v.writing, p.offset)
+	if kept != nil {
+		d.count(kept, 1)
+	}
 	d.mu.Unlock()
 	if kept == nil {
 		d.giveBack(v, p)
-		return
 	}
-	d.mu.Lock()
-	d.count(kept, 1)
-	d.mu.Unlock()
 }
 
 // count adds a record to the figures, or takes one off. The caller holds mu.
@@ -428,7 +430,7 @@ func (d *dir) writers() int {
 func (d *dir) taken() int64 {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.used + d.pledged
+	return d.used + d.begun
 }
 
 func (d *dir) usage() DirUsage {

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"log/slog"
 	"math/rand/v2"
+	"os"
 	"testing"
 
 	"github.com/cairnstorage/cairn/proto/erasure"
@@ -70,10 +71,25 @@ func (s sample) put(st *Store) error {
 	return w.Commit(context.Background(), s.meta)
 }
 
+// tempDir is a directory in memory where there is room for that: most tests
+// are not about what the disk does, and sync often.
+func tempDir(t testing.TB) string {
+	const memory = "/dev/shm"
+	if free, _, err := freeSpace(memory); err != nil || free < 4<<30 {
+		return t.TempDir()
+	}
+	dir, err := os.MkdirTemp(memory, "cairn-test-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
 // testConfig is a store in one new directory, with small figures.
 func testConfig(t testing.TB) Config {
 	return Config{
-		Dirs:       []string{t.TempDir()},
+		Dirs:       []string{tempDir(t)},
 		Reserve:    1 << 20,
 		VolumeSize: 4 << 20,
 		Logger:     slog.New(slog.NewTextHandler(testWriter{t}, nil)),

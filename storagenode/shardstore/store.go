@@ -85,6 +85,7 @@ type Store struct {
 
 	mu      sync.Mutex
 	writers int
+	turn    int // which directory is first among equals
 }
 
 // Open opens the store in cfg.Dirs, making what is missing in those that are
@@ -188,13 +189,16 @@ func (s *Store) Create(ctx context.Context, key Key, maxSize int64, slots int) (
 
 // pickDir chooses the directory with the most room for each record that is
 // already being written to it, so that disks fill evenly and share the work.
+// The caller holds s.mu.
 func (s *Store) pickDir(need int64) (*dir, error) {
 	var best *dir
 	var bestShare int64
 	if s.capacityLeft() < need {
 		return nil, fmt.Errorf("%w: the capacity of %d bytes is used up", ErrFull, s.cfg.Capacity)
 	}
-	for _, d := range s.dirs {
+	s.turn++
+	for i := range s.dirs {
+		d := s.dirs[(s.turn+i)%len(s.dirs)]
 		room := d.room()
 		if room < need {
 			continue
