@@ -68,16 +68,13 @@ func (e *extents) find(offset int64) *segmentReader {
 
 // add takes in a page.
 func (e *extents) add(page *pb.GetObjectResponse) error {
-	if err := e.p.leases.learn(page.Leases); err != nil {
+	leases, err := e.p.leases.learn(page.Leases)
+	if err != nil {
 		return err
 	}
 	schemes := make(map[uint32]*order.Group)
-	for _, signed := range page.Leases {
-		group, err := order.OpenGroup(signed.GetGroup(), e.p.satellite.ID)
-		if err != nil {
-			return fmt.Errorf("%w: %w", ErrCorrupt, err)
-		}
-		schemes[group.ID] = group
+	for _, l := range leases {
+		schemes[l.group.ID] = l.group
 	}
 	places := make(map[string]*pb.SegmentPlace)
 	for _, place := range page.Segments {

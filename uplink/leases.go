@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/cairnstorage/cairn/proto/ident"
 	"github.com/cairnstorage/cairn/proto/order"
 	"github.com/cairnstorage/cairn/proto/pb"
@@ -122,13 +124,39 @@ func (ls *leases) forGet(ctx context.Context, group uint32) (*lease, error) {
 	return fresh[0], nil
 }
 
-// learn verifies and keeps the leases for reading that came with an object.
-func (ls *leases) learn(signed []*pb.GroupLease) error {
-	fresh, err := ls.open(signed, order.ActionGet)
-	if err != nil {
-		return err
+// learn returns the leases for reading that came with an object, verified. One
+// that says nothing new stands for the lease known already, which saves the
+// work: every answer about an object carries leases.
+func (ls *leases) learn(signed []*pb.GroupLease) ([]*lease, error) {
+	out := make([]*lease, len(signed))
+	var fresh []*lease
+	for i, s := range signed {
+		if out[i] = ls.known(s); out[i] != nil {
+			continue
+		}
+		opened, err := ls.open(signed[i:i+1], order.ActionGet)
+		if err != nil {
+			return nil, err
+		}
+		out[i] = opened[0]
+		fresh = append(fresh, opened...)
 	}
 	ls.remember(fresh)
+	return out, nil
+}
+
+// known finds the lease for reading with this very group record and these
+// nodes, if it can still be used.
+func (ls *leases) known(signed *pb.GroupLease) *lease {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	now := ls.now()
+	for _, l := range ls.get {
+		if proto.Equal(l.signed.Group, signed.GetGroup()) && l.fresh(now) &&
+			slices.EqualFunc(l.signed.Nodes, signed.Nodes, func(a, b *pb.NodeAddress) bool { return proto.Equal(a, b) }) {
+			return l
+		}
+	}
 	return nil
 }
 

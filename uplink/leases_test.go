@@ -182,11 +182,12 @@ func TestGetLeases(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := ls.learn([]*pb.GroupLease{signed}); err != nil {
+	learnt, err := ls.learn([]*pb.GroupLease{signed})
+	if err != nil {
 		t.Fatal(err)
 	}
 	asked := s.requests()
-	if l, err := ls.forGet(t.Context(), 9); err != nil || l.group.ID != 9 || s.requests() != asked {
+	if l, err := ls.forGet(t.Context(), 9); err != nil || l != learnt[0] || l.group.ID != 9 || s.requests() != asked {
 		t.Errorf("learnt: %+v, %v", l, err)
 	}
 	for group := range uint32(2 * maxGetLeases) {
@@ -194,6 +195,48 @@ func TestGetLeases(t *testing.T) {
 	}
 	if len(ls.get) > maxGetLeases {
 		t.Errorf("%d are remembered", len(ls.get))
+	}
+}
+
+// A lease that says nothing new is not taken for another, unless the one known
+// has ended.
+func TestLearnAgain(t *testing.T) {
+	clock := time.Unix(1_700_000_000, 0)
+	ls, s := newLeaser(t, &clock)
+	learn := func(change func(*pb.GroupLease)) *lease {
+		t.Helper()
+		signed, err := s.sign(5, order.ActionGet)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if change != nil {
+			change(signed)
+		}
+		got, err := ls.learn([]*pb.GroupLease{signed})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got[0]
+	}
+	first := learn(nil)
+	if learn(nil) != first {
+		t.Error("the same lease was opened again")
+	}
+	moved := learn(func(l *pb.GroupLease) { l.Nodes[1].Addresses = []string{"/ip4/127.0.0.1/tcp/2"} })
+	if moved == first || moved.nodes[1].address.Addrs[0] != "/ip4/127.0.0.1/tcp/2" {
+		t.Errorf("a node that moved was not noticed: %+v", moved.nodes)
+	}
+	clock = clock.Add(order.LimitLife)
+	if l := learn(func(l *pb.GroupLease) { l.Nodes[1].Addresses = []string{"/ip4/127.0.0.1/tcp/2"} }); l == moved {
+		t.Error("a lease that has ended was given")
+	}
+	signed, err := s.sign(5, order.ActionGet)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed.Group.Signature[3]++
+	if _, err := ls.learn([]*pb.GroupLease{signed}); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("forged: %v", err)
 	}
 }
 
