@@ -38,7 +38,6 @@ func (a *app) command() *cobra.Command {
 		Version:       version(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			if a.output != "text" && a.output != "json" {
 				return fmt.Errorf("-o %s: use text or json", a.output)
@@ -56,14 +55,22 @@ func (a *app) command() *cobra.Command {
 	root.PersistentFlags().StringVarP(&a.output, "output", "o", "text", "output: text or json")
 	root.CompletionOptions.DisableDefaultCmd = true
 
-	project := &cobra.Command{Use: "project", Short: "Projects and their access grants"}
-	project.AddCommand(a.projectCreate(), a.projectGrant(), a.projectList())
-	node := &cobra.Command{Use: "node", Short: "Storage nodes"}
-	node.AddCommand(a.nodeList())
-	group := &cobra.Command{Use: "group", Short: "Placement groups"}
-	group.AddCommand(a.groupList())
+	project := family("project", "Projects and their access grants", a.projectCreate(), a.projectGrant(), a.projectList())
+	node := family("node", "Storage nodes", a.nodeList())
+	group := family("group", "Placement groups", a.groupList())
 	root.AddCommand(a.run(), project, node, group, a.status(), a.acceptLoss())
 	return root
+}
+
+// family is a command that only has others below it.
+func family(name, short string, commands ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: name, Short: short,
+		Args: cobra.NoArgs, // else a mistyped command would print help and succeed
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(commands...)
+	return cmd
 }
 
 // ask has fn talk to the running satellite.
