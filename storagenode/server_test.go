@@ -401,6 +401,9 @@ func (v *served) putWhenFree(shard *testShard) {
 		if errors.Is(err, wire.ErrBusy) {
 			continue
 		}
+		if v.idle > 0 && (errors.Is(err, transport.ErrReset) || errors.Is(err, transport.ErrStalled)) {
+			continue // this machine was too slow for such a short patience
+		}
 		if err != nil {
 			v.t.Error(err)
 		}
@@ -569,7 +572,12 @@ func TestDamagedShard(t *testing.T) {
 
 // A peer that stalls loses its stream, and what it held is free again.
 func TestStalls(t *testing.T) {
-	v := newServed(t, func(v *served) { v.idle, v.storeConfig.MaxWriters = 100*time.Millisecond, 1 })
+	v := newServed(t, func(v *served) { v.storeConfig.MaxWriters = 1 })
+	held := newTestShard(t, 8<<20)
+	v.put(held)
+	v.stop()
+	v.idle = 100 * time.Millisecond
+	v.start()
 	lease := v.lease(v.group, v.newLimit(order.ActionPut, 1<<20))
 	for name, stall := range map[string]func(s rawStream){
 		"before Open":  func(s rawStream) { s.Write([]byte{1}) },
@@ -596,17 +604,15 @@ func TestStalls(t *testing.T) {
 		})
 	}
 	t.Run("not reading", func(t *testing.T) {
-		shard := newTestShard(t, 8<<20)
-		v.putWhenFree(shard)
 		s := v.raw()
 		s.open(v.lease(v.group, v.newLimit(order.ActionGet, 1<<30)))
 		for range 8 { // more than the windows take
-			s.w.WriteControl(wire.TypeGet, &pb.Get{Segment: shard.id[:], Length: 8 << 20})
+			s.w.WriteControl(wire.TypeGet, &pb.Get{Segment: held.id[:], Length: 8 << 20})
 		}
 		// The node ends the stream, which shows once the peer tries to send on.
 		var err error
 		for err == nil {
-			err = s.w.WriteControl(wire.TypeGet, &pb.Get{Segment: shard.id[:], Length: 1})
+			err = s.w.WriteControl(wire.TypeGet, &pb.Get{Segment: held.id[:], Length: 1})
 		}
 		if !errors.Is(err, transport.ErrReset) {
 			t.Errorf("got %v", err)

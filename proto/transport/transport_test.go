@@ -573,7 +573,7 @@ func TestNextMessage(t *testing.T) {
 	result := make(chan error, 1)
 	allowed := make(chan time.Time, 3)
 	server.Handle(echo, func(_ context.Context, s *Stream) {
-		s.SetIdle(50 * time.Millisecond)
+		s.SetIdle(time.Second)
 		one := make([]byte, 1)
 		s.Read(one)
 		allowed <- s.in.deadline

@@ -124,11 +124,12 @@ func (p *Put) Close() error {
 	p.mu.Lock()
 	unanswered := len(p.pending)
 	p.mu.Unlock()
+	p.end(fmt.Errorf("peer %s: %w", p.node.Short(), ErrOver))
 	err := p.s.CloseWrite()
+	p.s.Reset()
 	if unanswered > 0 {
-		err = fmt.Errorf("peer %s: %d shards are unanswered: %w", p.node.Short(), unanswered, ErrOver)
+		return fmt.Errorf("peer %s: %d shards are unanswered: %w", p.node.Short(), unanswered, ErrOver)
 	}
-	p.Reset()
 	return err
 }
 
@@ -218,15 +219,20 @@ func (p *Put) sent(err error) error {
 // lastWord is how long to wait for a node to say why it cut the stream.
 const lastWord = 2 * time.Second
 
-// fail ends the stream with its first error and returns that.
+// fail cuts the stream, which ends with its first error, and returns that.
 func (p *Put) fail(err error) error {
+	err = p.end(err)
+	p.s.Reset()
+	return err
+}
+
+// end notes the error that the stream ends with, unless there is one, and returns it.
+func (p *Put) end(err error) error {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.err == nil {
 		p.err = err
 		close(p.over)
 	}
-	err = p.err
-	p.mu.Unlock()
-	p.s.Reset()
-	return err
+	return p.err
 }
