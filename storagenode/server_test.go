@@ -20,6 +20,7 @@ import (
 	"github.com/cairnstorage/cairn/proto/transport"
 	"github.com/cairnstorage/cairn/proto/wire"
 	"github.com/cairnstorage/cairn/storagenode/nodeclient"
+	"github.com/cairnstorage/cairn/storagenode/shardstore"
 )
 
 // Shards around every boundary, all on one stream, answered while others follow.
@@ -414,19 +415,17 @@ func (v *served) putWhenFree(shard *testShard) {
 func TestBusy(t *testing.T) {
 	v := newServed(t, func(v *served) { v.storeConfig.MaxWriters = 1 })
 	shard := newTestShard(t, 64)
-	first := v.raw()
-	first.open(v.lease(v.group, v.newLimit(order.ActionPut, 1<<30)))
-	first.w.WriteControl(wire.TypePutBegin, &pb.PutBegin{Segment: shard.id[:], MaxSize: 64})
-	second := v.openPut(1 << 30)
-	var err error
-	for err == nil { // until the node has seen the first begin
-		if err = newTestShard(t, 64).put(second); err == nil {
-			_, _, err = second.Answer()
-		}
+	other, err := v.store.Create(t.Context(), shardstore.Key{Segment: newTestShard(t, 64).id, Group: testGroup}, 64, testScheme.Total)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := v.openPut(1 << 30)
+	if err = shard.put(p); err == nil {
+		_, _, err = p.Answer()
 	}
 	wantCode(t, err, pb.Code_CODE_BUSY)
-	first.w.WriteControl(wire.TypePutCancel, &pb.PutCancel{})
-	v.putWhenFree(shard)
+	other.Abort()
+	v.put(shard)
 }
 
 // A full node says so, keeps what it has and goes on giving it.
