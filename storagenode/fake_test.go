@@ -1,0 +1,202 @@
+package storagenode
+
+import (
+	"context"
+	"crypto/rand"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/cairnstorage/cairn/proto/erasure"
+	"github.com/cairnstorage/cairn/proto/ident"
+	"github.com/cairnstorage/cairn/proto/merkle"
+	"github.com/cairnstorage/cairn/proto/order"
+	"github.com/cairnstorage/cairn/proto/pb"
+	"github.com/cairnstorage/cairn/proto/transport"
+	"github.com/cairnstorage/cairn/storagenode/shardstore"
+)
+
+// A fakeSatellite keeps groups and journals in memory and does for nodes what
+// a satellite does. It is a satelliteClient by itself, or can be served.
+type fakeSatellite struct {
+	pb.UnimplementedNodesServer
+	t   *testing.T
+	key ident.Key
+
+	mu        sync.Mutex
+	staging   time.Duration
+	groups    map[uint32]*order.Group
+	journals  map[uint32][]*pb.Entry
+	checkIns  []*pb.CheckInRequest
+	contested []*order.Head
+	reads     int // journal calls
+	down      bool
+	corrupt   func(*pb.JournalResponse)
+}
+
+func newFakeSatellite(t *testing.T) *fakeSatellite {
+	t.Helper()
+	key, err := ident.Generate(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &fakeSatellite{
+		t: t, key: key, staging: time.Hour,
+		groups:   make(map[uint32]*order.Group),
+		journals: make(map[uint32][]*pb.Entry),
+	}
+}
+
+// join gives a node a slot of a group at an epoch.
+func (f *fakeSatellite) join(group uint32, epoch uint64, node ident.ID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	other, err := ident.Generate(rand.Reader)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.groups[group] = &order.Group{
+		Satellite: f.key.ID(), ID: group, Epoch: epoch,
+		Scheme: erasure.Scheme{Required: 1, RepairBelow: 1, Success: 2, Total: 2},
+		Nodes:  []ident.ID{other.ID(), node}, Issued: time.Now().Truncate(time.Second),
+	}
+}
+
+func (f *fakeSatellite) live(group uint32, m shardstore.Meta) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.journals[group] = append(f.journals[group], &pb.Entry{
+		Seq: uint64(len(f.journals[group]) + 1), Kind: pb.EntryKind_ENTRY_KIND_LIVE,
+		Segment: m.Segment[:], Root: m.Root[:], Size: uint64(m.Layout.Size),
+	})
+}
+
+func (f *fakeSatellite) tombstone(group uint32, id order.SegmentID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.journals[group] = append(f.journals[group], &pb.Entry{
+		Seq: uint64(len(f.journals[group]) + 1), Kind: pb.EntryKind_ENTRY_KIND_TOMBSTONE, Segment: id[:],
+	})
+}
+
+// change runs f with the satellite held still.
+func (f *fakeSatellite) change(change func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change()
+}
+
+func (f *fakeSatellite) CheckIn(_ context.Context, m *pb.CheckInRequest) (*pb.CheckInResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.down {
+		return nil, status.Error(codes.Unavailable, "it is down")
+	}
+	f.checkIns = append(f.checkIns, m)
+	res := &pb.CheckInResponse{IntervalMs: 100, Now: time.Now().Unix(), Staging: int64(f.staging / time.Second)}
+	for id, g := range f.groups {
+		news := &pb.GroupNews{Group: id, Epoch: g.Epoch, Head: uint64(len(f.journals[id]))}
+		known := uint64(0)
+		for _, c := range m.Cursors {
+			if c.Group == id {
+				known = c.Epoch
+			}
+		}
+		if known < g.Epoch {
+			var err error
+			if news.Record, err = order.SignGroup(f.key, g); err != nil {
+				return nil, err
+			}
+		}
+		res.Groups = append(res.Groups, news)
+	}
+	return res, nil
+}
+
+func (f *fakeSatellite) Journal(_ context.Context, m *pb.JournalRequest) (*pb.JournalResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.reads++
+	entries := f.journals[m.Group]
+	head, err := order.SignHead(f.key, &order.Head{
+		Satellite: f.key.ID(), Group: m.Group, Seq: uint64(len(entries)), Issued: time.Now().Truncate(time.Second),
+	})
+	if err != nil {
+		return nil, err
+	}
+	res := &pb.JournalResponse{Head: head}
+	if m.After < uint64(len(entries)) {
+		res.Entries = append(res.Entries, entries[m.After:min(m.After+uint64(m.Limit), uint64(len(entries)))]...)
+	}
+	if f.corrupt != nil {
+		f.corrupt(res)
+	}
+	return res, nil
+}
+
+func (f *fakeSatellite) Contest(_ context.Context, m *pb.ContestRequest) (*pb.ContestResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	head, err := order.OpenHead(m.Head, f.key.ID())
+	if err != nil {
+		return nil, err
+	}
+	f.contested = append(f.contested, head)
+	return &pb.ContestResponse{}, nil
+}
+
+func (f *fakeSatellite) Close() error { return nil }
+
+// serve puts the satellite on the network and returns its address.
+func (f *fakeSatellite) serve() string {
+	f.t.Helper()
+	host, err := transport.New(transport.Config{Key: f.key, Listen: []string{"/ip4/127.0.0.1/tcp/0"}})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	server := transport.NewGRPCServer()
+	pb.RegisterNodesServer(server, f)
+	done := make(chan error, 1)
+	go func() { done <- host.ServeGRPC(server) }()
+	f.t.Cleanup(func() {
+		server.Stop()
+		host.Close()
+		<-done
+	})
+	return host.Addresses()[0]
+}
+
+// putShard stores a shard of slot 1, as if an uplink had sent it.
+func putShard(t *testing.T, store *shardstore.Store, group uint32, n byte) shardstore.Meta {
+	t.Helper()
+	data := make([]byte, 4096)
+	data[0] = n
+	m := shardstore.Meta{Slot: 1, Layout: erasure.Layout{Required: 1, Total: 2, Size: 4096}}
+	m.Group, m.Segment = group, order.SegmentID{1, n}
+	m.ShardRoots = []merkle.Hash{{1}, merkle.ShardRoot(data)}
+	m.Root = merkle.SegmentRoot(m.Layout, m.ShardRoots)
+	w, err := store.Create(t.Context(), m.Key, 4096, 2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write(data); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Commit(t.Context(), m); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+type testLog struct{ t *testing.T }
+
+func (w testLog) Write(p []byte) (int, error) {
+	w.t.Logf("%s", p)
+	return len(p), nil
+}
+
+func testLogger(t *testing.T) *slog.Logger { return slog.New(slog.NewTextHandler(testLog{t}, nil)) }
