@@ -3,6 +3,7 @@ package satellite
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cairnstorage/cairn/proto/ident"
@@ -37,14 +38,20 @@ func (s *nodesServer) CheckIn(ctx context.Context, m *pb.CheckInRequest) (*pb.Ch
 	if err != nil {
 		return nil, err
 	}
-	if err := s.registry.checkIn(ctx, id, m); err != nil {
-		return nil, err
+	if len(m.Cursors) > maxCursors {
+		return nil, fmt.Errorf("%w: %d cursors, at most %d", satclient.ErrBadRequest, len(m.Cursors), maxCursors)
 	}
-	s.host.Protect(id)
-	news, behind, err := s.news(ctx, id, m.Cursors)
+	mine := s.groups.of(id)
+	journals, err := s.meta.Journals(ctx, groupsOf(mine, m.Cursors))
 	if err != nil {
 		return nil, err
 	}
+	ahead := s.ahead(id, m.Cursors, journals)
+	if err := s.registry.checkIn(ctx, id, m, !ahead); err != nil {
+		return nil, err
+	}
+	s.host.Protect(id)
+	news, behind := tell(mine, m.Cursors, journals)
 	s.registry.setBehind(id, behind)
 	return &pb.CheckInResponse{
 		IntervalMs: uint32(s.config.CheckIn / time.Millisecond),
@@ -54,21 +61,41 @@ func (s *nodesServer) CheckIn(ctx context.Context, m *pb.CheckInRequest) (*pb.Ch
 	}, nil
 }
 
-// news tells a node how its groups are, and counts the journal entries that it
-// has not followed.
-func (s *nodesServer) news(ctx context.Context, id ident.ID, cursors []*pb.Cursor) (news []*pb.GroupNews, behind uint64, err error) {
+// groupsOf returns the ids of the groups a node holds a slot of, and of those
+// it says it follows.
+func groupsOf(mine []*group, cursors []*pb.Cursor) []uint32 {
+	ids := make([]uint32, 0, len(mine)+len(cursors))
+	for _, g := range mine {
+		ids = append(ids, g.ID)
+	}
+	for _, c := range cursors {
+		ids = append(ids, c.Group)
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids)
+}
+
+// ahead says whether a node claims to have followed a journal further than it
+// goes. Either it lies or this satellite has lost entries, which the node will
+// soon prove; until then the sequence numbers it has seen must not be given
+// out again, so it is not put to.
+func (s *Satellite) ahead(id ident.ID, cursors []*pb.Cursor, journals map[uint32]meta.Journal) bool {
+	for _, c := range cursors {
+		if head := journals[c.Group].Head; c.Seq > head {
+			s.log.Warn("a node has followed a journal further than it goes; not putting to it",
+				"node", id, "group", c.Group, "cursor", c.Seq, "head", head)
+			return true
+		}
+	}
+	return false
+}
+
+// tell makes the news of a node's groups, and counts the journal entries that
+// it has not followed.
+func tell(mine []*group, cursors []*pb.Cursor, journals map[uint32]meta.Journal) (news []*pb.GroupNews, behind uint64) {
 	have := make(map[uint32]*pb.Cursor, len(cursors))
 	for _, c := range cursors {
 		have[c.Group] = c
-	}
-	mine := s.groups.of(id)
-	ids := make([]uint32, len(mine))
-	for i, g := range mine {
-		ids[i] = g.ID
-	}
-	journals, err := s.meta.Journals(ctx, ids)
-	if err != nil {
-		return nil, 0, err
 	}
 	for _, g := range mine {
 		n := &pb.GroupNews{Group: g.ID, Epoch: g.Epoch, Head: journals[g.ID].Head}
@@ -81,7 +108,7 @@ func (s *nodesServer) news(ctx context.Context, id ident.ID, cursors []*pb.Curso
 		}
 		news = append(news, n)
 	}
-	return news, behind, nil
+	return news, behind
 }
 
 // Journal implements pb.NodesServer. The head is signed after what it counts

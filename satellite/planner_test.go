@@ -148,7 +148,7 @@ func TestGroupsSettle(t *testing.T) {
 			return all
 		}
 		for i := range 12 {
-			must(t, f.registry.checkIn(ctx, nodeNumber(i), checkInOf(roomy)))
+			must(t, f.registry.checkIn(ctx, nodeNumber(i), checkInOf(roomy), true))
 			time.Sleep(500 * time.Millisecond)
 		}
 		if n := count(); n != 0 {
@@ -161,7 +161,7 @@ func TestGroupsSettle(t *testing.T) {
 		}
 		f.time = f.time.Add(3 * time.Second) // all are still online
 		for i := range 30 {
-			must(t, f.registry.checkIn(ctx, nodeNumber(100+i), checkInOf(roomy)))
+			must(t, f.registry.checkIn(ctx, nodeNumber(100+i), checkInOf(roomy), true))
 			time.Sleep(500 * time.Millisecond)
 		}
 		if n := count(); n <= settled {

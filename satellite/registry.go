@@ -21,7 +21,7 @@ const (
 	maxAddresses  = 16
 	maxAddressLen = 256
 	maxText       = 64 // version, operator
-	maxCursors    = 4096
+	maxCursors    = 1024
 )
 
 const (
@@ -49,7 +49,7 @@ type node struct {
 	meta.Node
 	seen      time.Time // last check-in to this process; zero: none yet
 	came      time.Time // when it came online last
-	connected bool      // as far as is known
+	connected bool      // as far as is known, and fit
 	stored    time.Time // when its record was stored last
 	dirty     bool      // its record should be stored soon
 	behind    uint64    // journal entries not followed at the last check-in
@@ -72,8 +72,9 @@ func openRegistry(ctx context.Context, store *meta.Store, now func() time.Time, 
 }
 
 // checkIn takes a node's news about itself. A new node's record is durable
-// when it returns. Error: satclient.ErrBadRequest.
-func (r *registry) checkIn(ctx context.Context, id ident.ID, m *pb.CheckInRequest) error {
+// when it returns. A node that is not fit counts as offline. Error:
+// satclient.ErrBadRequest.
+func (r *registry) checkIn(ctx context.Context, id ident.ID, m *pb.CheckInRequest, fit bool) error {
 	said, err := readCheckIn(id, m)
 	if err != nil {
 		return fmt.Errorf("%w: %w", satclient.ErrBadRequest, err)
@@ -97,8 +98,8 @@ func (r *registry) checkIn(ctx context.Context, id ident.ID, m *pb.CheckInReques
 	was := r.isOnline(n, now)
 	said.FirstSeen, said.LastSeen = n.FirstSeen, now
 	n.dirty = n.dirty || matters(&n.Node, &said) || now.Sub(n.stored) >= keepEvery
-	n.Node, n.seen, n.connected = said, now, true
-	if !was {
+	n.Node, n.seen, n.connected = said, now, fit
+	if !was && fit {
 		n.came = now
 		r.signal()
 	}

@@ -56,7 +56,7 @@ func checkInOf(free uint64) *pb.CheckInRequest {
 func (f *fleet) checkIn(n int, free uint64) {
 	f.t.Helper()
 	for i := range n {
-		must(f.t, f.registry.checkIn(f.t.Context(), nodeNumber(i), checkInOf(free)))
+		must(f.t, f.registry.checkIn(f.t.Context(), nodeNumber(i), checkInOf(free), true))
 	}
 }
 
@@ -70,18 +70,18 @@ func TestOnline(t *testing.T) {
 		}
 	}
 	check("never seen", false)
-	must(t, r.checkIn(t.Context(), id, checkInOf(7)))
+	must(t, r.checkIn(t.Context(), id, checkInOf(7), true))
 	check("checked in", true)
 	f.time = f.time.Add(9 * time.Second)
 	check("after three intervals", true)
 	f.time = f.time.Add(time.Nanosecond)
 	check("after more", false)
-	must(t, r.checkIn(t.Context(), id, checkInOf(7)))
+	must(t, r.checkIn(t.Context(), id, checkInOf(7), true))
 	check("checked in again", true)
 	r.disconnected(id)
 	check("disconnected", false)
 	r.disconnected(nodeNumber(2)) // no node
-	must(t, r.checkIn(t.Context(), id, checkInOf(7)))
+	must(t, r.checkIn(t.Context(), id, checkInOf(7), true))
 	check("back", true)
 	if known, online := r.counts(); known != 1 || online != 1 {
 		t.Errorf("%d of %d online", online, known)
@@ -136,13 +136,13 @@ func TestCheckInBounds(t *testing.T) {
 	} {
 		m := checkInOf(7)
 		change(m)
-		wantError(t, name, f.registry.checkIn(t.Context(), nodeNumber(1), m), satclient.ErrBadRequest)
+		wantError(t, name, f.registry.checkIn(t.Context(), nodeNumber(1), m, true), satclient.ErrBadRequest)
 	}
 	if known, _ := f.registry.counts(); known != 0 {
 		t.Error("a refused node is known")
 	}
 	m := checkInOf(1<<64 - 1) // more than int64 holds
-	must(t, f.registry.checkIn(t.Context(), nodeNumber(1), m))
+	must(t, f.registry.checkIn(t.Context(), nodeNumber(1), m, true))
 	if free := f.registry.free([]ident.ID{nodeNumber(1)})[0]; free <= 0 {
 		t.Errorf("free is %d", free)
 	}
@@ -162,34 +162,34 @@ func TestRecordsAreKept(t *testing.T) {
 		}
 		return nodes[0]
 	}
-	must(t, f.registry.checkIn(t.Context(), id, checkInOf(7)))
+	must(t, f.registry.checkIn(t.Context(), id, checkInOf(7), true))
 	first := stored()
 	if first.Free != 7 || !first.FirstSeen.Equal(f.time) || first.ID != id {
 		t.Errorf("stored %+v", first)
 	}
 	f.time = f.time.Add(3 * time.Second)
-	must(t, f.registry.checkIn(t.Context(), id, checkInOf(6)))
+	must(t, f.registry.checkIn(t.Context(), id, checkInOf(6), true))
 	must(t, f.registry.store(t.Context(), false))
 	if n := stored(); !reflect.DeepEqual(n, first) {
 		t.Errorf("stored %+v for a mere count", n)
 	}
 	m := checkInOf(5)
 	m.Addresses = []string{"/ip4/192.0.2.2/tcp/7000"}
-	must(t, f.registry.checkIn(t.Context(), id, m))
+	must(t, f.registry.checkIn(t.Context(), id, m, true))
 	must(t, f.registry.store(t.Context(), false))
 	if n := stored(); n.Addresses[0] != m.Addresses[0] || n.Free != 5 || !n.LastSeen.Equal(f.time) || !n.FirstSeen.Equal(first.FirstSeen) {
 		t.Errorf("stored %+v after a move", n)
 	}
 	f.time = f.time.Add(keepEvery)
 	m.Free = 4
-	must(t, f.registry.checkIn(t.Context(), id, m))
+	must(t, f.registry.checkIn(t.Context(), id, m, true))
 	must(t, f.registry.store(t.Context(), false))
 	if n := stored(); n.Free != 4 {
 		t.Errorf("stored %+v after a long time", n)
 	}
 	f.time = f.time.Add(3 * time.Second)
 	m.Free = 3
-	must(t, f.registry.checkIn(t.Context(), id, m))
+	must(t, f.registry.checkIn(t.Context(), id, m, true))
 	must(t, f.registry.store(t.Context(), true))
 	if n := stored(); n.Free != 3 {
 		t.Errorf("stored %+v at the end", n)

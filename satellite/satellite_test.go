@@ -272,6 +272,23 @@ func TestNews(t *testing.T) {
 	wantError(t, "unknown journal", err, satclient.ErrGroupNotFound)
 	_, err = nodes[3].CheckIn(t.Context(), &pb.CheckInRequest{})
 	wantError(t, "empty check-in", err, satclient.ErrBadRequest)
+	many := checkInOf(roomy)
+	many.Cursors = make([]*pb.Cursor, maxCursors+1)
+	_, err = nodes[3].CheckIn(t.Context(), many)
+	wantError(t, "too many cursors", err, satclient.ErrBadRequest)
+
+	m.Cursors[2].Seq++ // further than the journal goes: no puts until it is proved or gone
+	_, err = nodes[3].CheckIn(t.Context(), m)
+	must(t, err)
+	if s.registry.online(keys[3].ID()) {
+		t.Error("a node ahead of the journal is put to")
+	}
+	m.Cursors[2].Seq--
+	_, err = nodes[3].CheckIn(t.Context(), m)
+	must(t, err)
+	if !s.registry.online(keys[3].ID()) {
+		t.Error("a node that is back in line is not put to")
+	}
 }
 
 // TestContest shows the satellite its own word that a journal was longer.
