@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"runtime/pprof"
 	"strings"
 
@@ -81,6 +82,7 @@ func (a *app) root() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          cobra.NoArgs,
+		Version:       version(),
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	flags := root.PersistentFlags()
@@ -90,10 +92,18 @@ func (a *app) root() *cobra.Command {
 	flags.StringVar(&a.profile, "cpuprofile", "", "write a CPU profile to this file")
 	_ = flags.MarkHidden("cpuprofile")
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.SetHelpCommandGroupID("")
 	root.PersistentPreRunE = a.begin
 	root.AddCommand(a.accessCommand(), a.mb(), a.rb(), a.ls(), a.cp(), a.mv(), a.rm(), a.cat(), a.stat(), a.du(), a.speed())
 	return root
+}
+
+// version is that of the source this was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	return info.Main.Version
 }
 
 // begin checks what all commands share, once the command line is understood.

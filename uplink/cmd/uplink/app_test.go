@@ -268,6 +268,7 @@ func TestBatch(t *testing.T) {
 	a := &app{out: &out, err: &errs, getenv: func(name string) string { return w.env[name] }}
 	run := func(fail ...error) (error, int) {
 		b := newBatch(t.Context(), 1, a.newDisplay(showing{}), "copied")
+		b.writes = true
 		ran := 0
 		var err error
 		for _, f := range fail {

@@ -16,6 +16,7 @@ type batch struct {
 	group  *errgroup.Group
 	show   *display
 	doing  string // past participle, for the summary
+	writes bool   // it needs storage nodes that take shards
 	mu     sync.Mutex
 	report failures
 	fatal  error
@@ -59,7 +60,7 @@ func (b *batch) fail(what string, err error) {
 	if b.ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return // it was stopped, it did not fail
 	}
-	if fatal(err) {
+	if fatal(err, b.writes) {
 		if b.fatal == nil {
 			b.fatal = err
 			b.cancel(err)

@@ -30,8 +30,9 @@ directory takes the source in under its own name.
 
 With -r all that is below a directory or prefix goes below the target, which is
 made if it does not exist: 'uplink cp -r photos cairn://b/2026/' makes
-cairn://b/2026/a.jpg of photos/a.jpg. Symbolic links and special files are
-skipped. Between two URLs the satellite copies, and no data moves.
+cairn://b/2026/a.jpg of photos/a.jpg. Of several sources, each goes below its own
+name there. Symbolic links and special files are skipped. Between two URLs the
+satellite copies, and no data moves.
 
 A downloaded file takes its place when it is whole and on the disk; nothing is
 left of one that fails. Times of modification are kept.`
@@ -182,12 +183,13 @@ func (c *copier) all(ctx context.Context, sources []location, to location, way d
 		return c.one(ctx, sources[0], to, isDir, way)
 	}
 	b := newBatch(ctx, c.parallel, c.show, doing)
+	b.writes = way == upload
 	var err error
 	for _, from := range sources {
 		if !c.recursive {
 			err = b.run(from.String(), func(ctx context.Context) error { return c.one(ctx, from, to, isDir, way) })
 		} else {
-			err = c.tree(b, from, to, way)
+			err = c.tree(b, from, to, way, len(sources) > 1)
 		}
 		if err != nil {
 			break

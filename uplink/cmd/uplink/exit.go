@@ -97,9 +97,15 @@ func judge(err error) verdict {
 	return verdict{code: exitFailure}
 }
 
-// fatal tells an error that would meet every further object, too.
-func fatal(err error) bool {
-	code := judge(err).code
-	return code == exitUnavailable || errors.Is(err, uplink.ErrDenied) || errors.Is(err, uplink.ErrBucketNotFound) ||
-		errors.Is(err, context.Canceled)
+// fatal tells an error that would meet every further object, too. Too few
+// nodes are that for writing; for reading it depends on the object.
+func fatal(err error, writes bool) bool {
+	for _, always := range []error{
+		uplink.ErrDenied, uplink.ErrBucketNotFound, uplink.ErrSatelliteUnreachable, uplink.ErrRefusing, context.Canceled,
+	} {
+		if errors.Is(err, always) {
+			return true
+		}
+	}
+	return writes && errors.Is(err, uplink.ErrTooFewNodes)
 }

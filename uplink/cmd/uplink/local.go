@@ -110,6 +110,10 @@ func (p *partial) discard() {
 // closeSynced makes the names in a directory durable and closes it.
 func closeSynced(dir *os.Root) error {
 	defer dir.Close()
+	return syncDir(dir)
+}
+
+func syncDir(dir *os.Root) error {
 	d, err := dir.Open(".")
 	if err != nil {
 		return err

@@ -140,7 +140,7 @@ func TestTreeStaysInside(t *testing.T) {
 	if err := os.Symlink(outside, filepath.Join(inside, "link")); err != nil {
 		t.Fatal(err)
 	}
-	tree, err := openTree(inside)
+	tree, err := openTree(inside, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,7 +172,7 @@ func TestTreeStaysInside(t *testing.T) {
 // given up half-way.
 func TestTree(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new")
-	tree, err := openTree(dir)
+	tree, err := openTree(dir, false)
 	if err != nil {
 		t.Fatal(err)
 	}

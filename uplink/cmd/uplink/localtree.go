@@ -17,7 +17,8 @@ const maxOpenDirs = 64
 // none leads out of it, whatever links there are. It is safe for concurrent
 // use.
 type localTree struct {
-	top *os.Root
+	top   *os.Root
+	eager bool // each name is made durable at once, not all of them by close
 
 	mu   sync.Mutex
 	dirs map[string]*treeDir // by their path below top; "." is top itself
@@ -30,7 +31,7 @@ type treeDir struct {
 }
 
 // openTree makes the directory and opens it.
-func openTree(dir string) (*localTree, error) {
+func openTree(dir string, eager bool) (*localTree, error) {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return nil, err
 	}
@@ -38,7 +39,7 @@ func openTree(dir string) (*localTree, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &localTree{top: top, dirs: make(map[string]*treeDir)}, nil
+	return &localTree{top: top, eager: eager, dirs: make(map[string]*treeDir)}, nil
 }
 
 // create begins the file rel, which has slashes, and makes the directories it
@@ -50,7 +51,16 @@ func (t *localTree) create(rel string, mode fs.FileMode) (*partial, error) {
 	if err != nil {
 		return nil, err
 	}
-	return createIn(d.root, func() error { t.release(d); return nil }, name, mode)
+	return createIn(d.root, func() error { return t.done(d) }, name, mode)
+}
+
+// done ends the use of a directory by one file.
+func (t *localTree) done(d *treeDir) error {
+	defer t.release(d)
+	if t.eager {
+		return syncDir(d.root)
+	}
+	return nil
 }
 
 func (t *localTree) acquire(dir string) (*treeDir, error) {

@@ -71,6 +71,21 @@ func (l location) base() string {
 	return filepath.Base(l.path)
 }
 
+// name is what a location is called below another one, or a usage error.
+func (l location) name() (string, error) {
+	name := l.base()
+	if l.remote && l.key == "" {
+		name = l.bucket
+	}
+	switch {
+	case l.std:
+		return "", usagef("standard input has no name: give the target one")
+	case name == "" || name == "." || name == ".." || name == string(os.PathSeparator):
+		return "", usagef("%q has no name of its own: give the target one", l)
+	}
+	return name, nil
+}
+
 // join is the location rel below a directory. Rel has slashes.
 func (l location) join(rel string) location {
 	l = l.asDir()

@@ -14,11 +14,11 @@ import (
 	"golang.org/x/term"
 )
 
-// The heap is mostly buffers of transfers, which are bounded and reused; what
-// else is allocated should not make the process grow.
+// The memory of transfers is bounded and reused, and what else there is on the
+// heap is little, so collecting it seldom is cheap until the limit nears.
 const (
 	memoryLimit = 320 << 20
-	gcPercent   = 50
+	gcPercent   = 200
 )
 
 // grace is how long an interrupted command may take to undo what it began.

@@ -79,7 +79,7 @@ func testBuckets(t *testing.T, w *world, bucket string) {
 func testFiles(t *testing.T, w *world, bucket string) {
 	dir := t.TempDir()
 	random := rand.NewChaCha8([32]byte{1})
-	for _, size := range []int{0, 1, 4080, 4081, 65520, 300_000, 5 << 20} {
+	for _, size := range []int{0, 1, 4096, 4097, 65520, 300_000, 5 << 20} {
 		content := make([]byte, size)
 		random.Read(content)
 		from, back := filepath.Join(dir, fmt.Sprint(size)), filepath.Join(dir, "back", fmt.Sprint(size))
@@ -111,9 +111,9 @@ func testFiles(t *testing.T, w *world, bucket string) {
 	if err := os.Mkdir(into, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	w.want(exitOK, "cp", bucket+"/0", bucket+"/1", bucket+"/4080", into)
+	w.want(exitOK, "cp", bucket+"/0", bucket+"/1", bucket+"/4096", into)
 	w.want(exitOK, "cp", "--parallel", "1", bucket+"/std/1", bucket+"/std/0", filepath.Join(dir, "made")+"/")
-	if got := files(t, into); !slices.Equal(got, []string{"0", "1", "4080"}) {
+	if got := files(t, into); !slices.Equal(got, []string{"0", "1", "4096"}) {
 		t.Errorf("there is %v", got)
 	}
 	if got := files(t, filepath.Join(dir, "made")); !slices.Equal(got, []string{"0", "1"}) {
@@ -223,6 +223,11 @@ func testTrees(t *testing.T, w *world, bucket string) {
 	part := filepath.Join(dir, "part")
 	w.want(exitOK, "cp", "-r", bucket+"/tree/dir", part)
 	checkTree(t, part, map[string]string{"b": tree["dir/b"], "sub/c": tree["dir/sub/c"], "ü": tree["dir/ü"]})
+	several := filepath.Join(dir, "several")
+	w.want(exitOK, "cp", "-r", filepath.Join(from, "dir"), filepath.Join(from, "a"), bucket+"/several")
+	w.want(exitOK, "cp", "-r", bucket+"/several/dir", bucket+"/several/a", several)
+	checkTree(t, several, map[string]string{"a": "1", "dir/b": tree["dir/b"], "dir/sub/c": tree["dir/sub/c"], "dir/ü": tree["dir/ü"]})
+	w.want(exitUsage, "cp", "-r", filepath.Join(from, "a"), "..", bucket+"/several")
 	one := filepath.Join(dir, "one")
 	w.want(exitOK, "cp", "-r", bucket+"/tree/a", one) // no directory, but an object
 	checkTree(t, one, map[string]string{"a": "1"})
@@ -265,9 +270,12 @@ func testMove(t *testing.T, w *world, bucket string) {
 	w.want(exitOK, "mv", bucket+"/dir/moved", bucket+"/dir/moved") // to itself
 	w.want(exitOK, "mv", "-r", bucket+"/dir", bucket+"/dir2/")
 	w.want(exitNotFound, "ls", bucket+"/dir/")
+	w.want(exitOK, "cp", bucket+"/dir2/moved", bucket+"/dir3/sub/moved")
+	w.want(exitOK, "mv", "-r", bucket+"/dir3", filepath.Join(dir, "tree"))
+	w.want(exitNotFound, "ls", bucket+"/dir3/")
 	w.want(exitOK, "mv", bucket+"/dir2/moved", dir)
 	w.want(exitNotFound, "stat", bucket+"/dir2/moved")
-	checkTree(t, dir, map[string]string{"moved": "content"})
+	checkTree(t, dir, map[string]string{"moved": "content", "tree/sub/moved": "content"})
 	w.want(exitNotFound, "mv", bucket+"/nothing", dir)
 }
 

@@ -17,12 +17,9 @@ func target(from, to location, isDir bool) (location, error) {
 	if !isDir && !to.isDir() {
 		return to, nil
 	}
-	name := from.base()
-	switch {
-	case from.std:
-		return location{}, usagef("standard input has no name: give the target one, like %s", to.asDir().String()+"NAME")
-	case name == "" || name == "." || name == "..":
-		return location{}, usagef("%q has no name of its own: give the target one", from)
+	name, err := from.name()
+	if err != nil {
+		return location{}, err
 	}
 	return to.join(name), nil
 }

@@ -51,7 +51,7 @@ func (c *copier) do(ctx context.Context, j job, way direction, into *localTree) 
 
 // upload copies a local file or standard input to an object.
 func (c *copier) upload(ctx context.Context, j job) (size int64, err error) {
-	var in io.Reader = &contextReader{ctx: ctx, r: c.a.in}
+	in := c.a.in
 	if !j.from.std {
 		file, err := os.Open(j.from.path)
 		if err != nil {
@@ -59,6 +59,9 @@ func (c *copier) upload(ctx context.Context, j job) (size int64, err error) {
 		}
 		defer file.Close()
 		in = file
+	}
+	if j.size < 0 { // a pipe or terminal, which may keep us waiting
+		in = &contextReader{ctx: ctx, r: in}
 	}
 	m := c.show.meter(j.from.String(), j.size)
 	defer func() { m.done(err) }()

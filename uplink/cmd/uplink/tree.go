@@ -9,27 +9,36 @@ import (
 	"github.com/cairnstorage/cairn/uplink"
 )
 
-// tree copies all that is below a source.
-func (c *copier) tree(b *batch, from, to location, way direction) error {
+// tree copies all that is below a source: to below the target or, as one of
+// several sources, to below its own name there.
+func (c *copier) tree(b *batch, from, to location, way direction, several bool) error {
+	under := ""
+	if several {
+		name, err := from.name()
+		if err != nil {
+			return err
+		}
+		under = name + "/"
+	}
 	switch way {
 	case upload:
-		return c.uploadTree(b, from, to)
+		return c.uploadTree(b, from, to, under)
 	case download:
-		return c.downloadTree(b, from, to)
+		return c.downloadTree(b, from, to, under)
 	}
-	return c.copyTree(b, from, to)
+	return c.copyTree(b, from, to, under)
 }
 
-func (c *copier) uploadTree(b *batch, from, to location) error {
+func (c *copier) uploadTree(b *batch, from, to location, under string) error {
 	info, err := os.Stat(from.path)
 	if err != nil {
 		return err
 	}
 	if !info.IsDir() {
-		return b.run(from.path, func(ctx context.Context) error { return c.one(ctx, from, to, false, upload) })
+		return b.run(from.path, func(ctx context.Context) error { return c.one(ctx, from, to, under != "", upload) })
 	}
 	each := func(f localFile) error {
-		j := job{from: location{path: f.path}, to: to.join(f.rel), size: f.size, modified: f.modified}
+		j := job{from: location{path: f.path}, to: to.join(under + f.rel), size: f.size, modified: f.modified}
 		if err := uplink.CheckKey(j.to.key); err != nil {
 			b.refuse(f.path, err)
 			return nil
@@ -45,16 +54,16 @@ func (c *copier) uploadTree(b *batch, from, to location) error {
 	return walkFiles(b.ctx, from.path, each, skip, b.refuse)
 }
 
-func (c *copier) downloadTree(b *batch, from, to location) (err error) {
+func (c *copier) downloadTree(b *batch, from, to location, under string) (err error) {
 	var into *localTree // made when the first object is found
-	err = c.objects(b, from, to, func(j job) error {
+	err = c.objects(b, from, to, under, func(j job) error {
 		if err := checkLocalName(j.rel); err != nil {
 			b.refuse(j.from.String(), err)
 			return nil
 		}
 		if into == nil && !c.dryRun {
 			var err error
-			if into, err = openTree(to.path); err != nil {
+			if into, err = openTree(to.path, c.move); err != nil {
 				return err
 			}
 		}
@@ -72,9 +81,9 @@ func (c *copier) downloadTree(b *batch, from, to location) (err error) {
 
 // copyTree copies on the satellite. What there is is found first, for copies
 // may land below the source.
-func (c *copier) copyTree(b *batch, from, to location) error {
+func (c *copier) copyTree(b *batch, from, to location, under string) error {
 	var jobs []job
-	err := c.objects(b, from, to, func(j job) error {
+	err := c.objects(b, from, to, under, func(j job) error {
 		if err := uplink.CheckKey(j.to.key); err != nil {
 			b.refuse(j.from.String(), err)
 			return nil
@@ -93,7 +102,7 @@ func (c *copier) copyTree(b *batch, from, to location) error {
 
 // objects gives a job for each object below from. If there is none but an
 // object of this very key, that is the one.
-func (c *copier) objects(b *batch, from, to location, each func(job) error) error {
+func (c *copier) objects(b *batch, from, to location, under string, each func(job) error) error {
 	found := false
 	list := uplink.ListOptions{Prefix: from.asDirKey(), Recursive: true, Unsorted: true}
 	for item, err := range c.p.List(b.ctx, from.bucket, list) {
@@ -101,7 +110,7 @@ func (c *copier) objects(b *batch, from, to location, each func(job) error) erro
 			return err
 		}
 		found = true
-		j := job{size: item.Object.Size, rel: strings.TrimPrefix(item.Object.Key, list.Prefix)}
+		j := job{size: item.Object.Size, rel: under + strings.TrimPrefix(item.Object.Key, list.Prefix)}
 		j.from, j.to = location{remote: true, bucket: from.bucket, key: item.Object.Key}, to.join(j.rel)
 		c.show.expect(j.size)
 		if err := each(j); err != nil {
