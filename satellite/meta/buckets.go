@@ -95,7 +95,11 @@ func (s *Store) DeleteBucket(ctx context.Context, project ProjectNumber, name st
 			return err
 		}
 		var batch []version
-		if batch, more, err = firstVersions(tx, objectsKey(ref)); err != nil {
+		most := batchWork
+		if !force {
+			most = 1
+		}
+		if batch, more, err = firstVersions(tx, objectsKey(ref), most); err != nil {
 			return err
 		}
 		if len(batch) > 0 && !force {
@@ -128,23 +132,28 @@ type version struct {
 	content
 }
 
-// firstVersions reads the first versions under a prefix, up to batchWork of
-// objects and extents. More says whether there are others.
-func firstVersions(r kv.Reader, prefix []byte) (batch []version, more bool, err error) {
+// work is what removing v counts for: its extents, and itself by the length of
+// its key, so that no transaction becomes too big.
+func (v *version) work() int { return 1 + len(v.key)/256 + v.segments() }
+
+// firstVersions reads the first versions under a prefix, up to most work. More
+// says whether there are others.
+func firstVersions(r kv.Reader, prefix []byte, most int) (batch []version, more bool, err error) {
 	work := 0
 	for pair, err := range r.Scan(prefix, kv.PrefixEnd(prefix)) {
 		if err != nil {
 			return nil, false, err
 		}
-		if work >= batchWork {
+		if work >= most {
 			return batch, true, nil
 		}
 		content, err := decodeContent(bytes.Clone(pair.Value))
 		if err != nil {
 			return nil, false, err
 		}
-		batch = append(batch, version{bytes.Clone(pair.Key), content})
-		work += 1 + content.segments()
+		v := version{bytes.Clone(pair.Key), content}
+		batch = append(batch, v)
+		work += v.work()
 	}
 	return batch, false, nil
 }
@@ -156,7 +165,7 @@ func (c *change) remove(b *bucketRecord, v *version) error {
 	}
 	b.usage.Objects--
 	b.usage.Bytes -= v.size
-	c.work++
+	c.work += v.work()
 	return c.tx.Delete(v.key)
 }
 

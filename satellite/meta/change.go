@@ -18,7 +18,7 @@ type change struct {
 	tx      kv.Tx
 	heads   map[uint32]*head
 	buckets map[string]*bucketRecord // by key
-	work    int                      // extents and objects dealt with
+	work    int                      // what was removed or filled in, see version.work
 }
 
 func newChange(tx kv.Tx) *change {
@@ -123,7 +123,6 @@ func (c *change) hold(p ProjectNumber, segments []NewSegment, extents []Extent) 
 			return err
 		}
 	}
-	c.work += len(extents)
 	return nil
 }
 
@@ -175,7 +174,6 @@ func (c *change) drop(extents []Extent) error {
 			return err
 		}
 	}
-	c.work += len(extents)
 	return nil
 }
 

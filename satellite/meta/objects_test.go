@@ -113,6 +113,26 @@ func TestLargeDeletions(t *testing.T) {
 	}
 }
 
+// TestLongKeys deletes more bytes of keys than one transaction may have.
+func TestLongKeys(t *testing.T) {
+	r := memRig(t)
+	const objects = kv.MaxTx/MaxKey + 100
+	for i := range objects {
+		r.put(key(string(bytes.Repeat([]byte{'x'}, MaxKey-20)), fmt.Sprintf("%08d", i)))
+	}
+	deleted := 0
+	for more := true; more; {
+		var n int
+		var err error
+		n, more, err = r.DeleteBucket(r.ctx, r.project, "bucket", true)
+		r.must(err)
+		deleted += n
+	}
+	if deleted != objects {
+		t.Errorf("deleted %d of %d objects", deleted, objects)
+	}
+}
+
 // TestLargeAbort takes a long upload apart in several transactions; from the
 // first one on nobody can use it, and a restart goes on.
 func TestLargeAbort(t *testing.T) {
