@@ -74,7 +74,7 @@ func content(key string) []byte {
 	var seed [32]byte
 	copy(seed[:], key)
 	stream := rand.NewChaCha8(seed)
-	sizes := []int{0, 1, 300, 4080, 4081, 70_000, 1_000_000}
+	sizes := []int{0, 1, 300, 4096, 4097, 70_000, 1_000_000}
 	data := make([]byte, sizes[stream.Uint64()%uint64(len(sizes))]+int(stream.Uint64()%64))
 	stream.Read(data)
 	return data

@@ -24,8 +24,8 @@ const Overhead = 16
 
 // Limits of what is kept in the metadata, in bytes.
 const (
-	MaxInline = 4096 - Overhead // plaintext of an inline object
-	MaxSecret = 8192            // an object's secret, sealed
+	MaxInline = 4096 // plaintext of an inline object
+	MaxSecret = 8192 // an object's secret, sealed
 )
 
 const nonceSize = 12
