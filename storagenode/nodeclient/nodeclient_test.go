@@ -372,16 +372,37 @@ func TestSlowSender(t *testing.T) {
 	}
 }
 
-func TestTooManyUnanswered(t *testing.T) {
-	n := newNode(t, func(n *node, s nodeStream) { s.SetIdle(0); s.until(0) })
+// End waits for answers when many are due, until the stream is over.
+func TestManyUnanswered(t *testing.T) {
+	n := newNode(t, func(n *node, s nodeStream) {
+		s.SetIdle(0)
+		for range MaxUnanswered {
+			s.until(wire.TypePutEnd)
+		}
+		for range MaxUnanswered + 5 {
+			s.w.WriteControl(wire.TypePutDone, &pb.PutDone{Receipt: n.sign(n.key, n.receipt())})
+			s.until(wire.TypePutEnd)
+		}
+	})
 	p := n.openPut(0)
-	var err error
-	ended := -1
-	for ; err == nil; ended++ {
-		err = p.End(n.shard.layout, n.shard.root, n.shard.roots)
+	result := make(chan error, 1)
+	go func() {
+		var err error
+		for err == nil {
+			if err = p.Begin(n.shard.id, 1); err == nil {
+				err = p.End(n.shard.layout, n.shard.root, n.shard.roots)
+			}
+		}
+		result <- err
+	}()
+	for range MaxUnanswered + 5 {
+		if _, _, err := p.Answer(); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if ended != MaxUnanswered {
-		t.Errorf("%d shards: %v", ended, err)
+	p.Reset()
+	if err := <-result; !errors.Is(err, ErrOver) && !errors.Is(err, transport.ErrReset) {
+		t.Errorf("got %v", err)
 	}
 }
 

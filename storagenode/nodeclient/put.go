@@ -29,6 +29,7 @@ type Put struct {
 	node  ident.ID
 	idle  time.Duration
 
+	room    chan struct{} // a token for every shard ended and not yet answered for
 	answers chan answer
 	over    chan struct{} // closed when err is set
 
@@ -51,6 +52,7 @@ func (d Dialer) OpenPut(ctx context.Context, addr transport.Address, lease Lease
 	}
 	p := &Put{
 		s: s, w: w, lease: lease, node: addr.ID, idle: d.idle(),
+		room:    make(chan struct{}, MaxUnanswered),
 		answers: make(chan answer, MaxUnanswered),
 		over:    make(chan struct{}),
 	}
@@ -78,13 +80,15 @@ func (p *Put) Data(buf []byte) error {
 }
 
 // End ends the shard, which is that of the node's slot in a segment with this
-// layout, segment root and shard roots. Its answer comes with Answer.
+// layout, segment root and shard roots. Its answer comes with Answer. End waits
+// while MaxUnanswered shards await that.
 func (p *Put) End(layout erasure.Layout, root merkle.Hash, shardRoots []merkle.Hash) error {
-	p.mu.Lock()
-	if len(p.pending) == MaxUnanswered {
-		p.mu.Unlock()
-		return p.fail(fmt.Errorf("more than %d shards await their answers: %w", MaxUnanswered, ErrOver))
+	select {
+	case p.room <- struct{}{}:
+	case <-p.over:
+		return p.err
 	}
+	p.mu.Lock()
 	p.pending = append(p.pending, order.Stored{
 		Segment: p.segment, Root: root, Size: layout.Size, Group: p.lease.Group, Serial: p.lease.Limit.Serial,
 	})
@@ -108,11 +112,13 @@ func (p *Put) Cancel() error {
 func (p *Put) Answer() (*pb.Signed, *order.Receipt, error) {
 	select {
 	case a := <-p.answers:
+		<-p.room
 		return a.signed, a.receipt, nil
 	case <-p.over:
 	}
 	select { // what came before the end still counts
 	case a := <-p.answers:
+		<-p.room
 		return a.signed, a.receipt, nil
 	default:
 		return nil, nil, p.err
