@@ -266,7 +266,7 @@ func TestBatch(t *testing.T) {
 	w := newWorld(t)
 	var out, errs bytes.Buffer
 	a := &app{out: &out, err: &errs, getenv: func(name string) string { return w.env[name] }}
-	run := func(fail ...error) (error, int) {
+	run := func(fail ...error) (int, error) {
 		b := newBatch(t.Context(), 1, a.newDisplay(showing{}), "copied")
 		b.writes = true
 		ran := 0
@@ -276,19 +276,19 @@ func TestBatch(t *testing.T) {
 				break
 			}
 		}
-		return b.wait(err), ran
+		return ran, b.wait(err)
 	}
 	missing := fmt.Errorf("x: %w", fs.ErrNotExist)
-	if err, ran := run(nil, nil); err != nil || ran != 2 {
+	if ran, err := run(nil, nil); err != nil || ran != 2 {
 		t.Errorf("%v, %d ran", err, ran)
 	}
-	if err, ran := run(nil, missing, nil, missing); judge(err).code != exitNotFound || ran != 4 || err.Error() != "2 of 4 were not copied" {
+	if ran, err := run(nil, missing, nil, missing); judge(err).code != exitNotFound || ran != 4 || err.Error() != "2 of 4 were not copied" {
 		t.Errorf("%v, %d ran", err, ran)
 	}
-	if err, _ := run(missing, errors.New("other")); judge(err).code != exitFailure {
+	if _, err := run(missing, errors.New("other")); judge(err).code != exitFailure {
 		t.Errorf("%v", err)
 	}
-	err, ran := run(nil, uplink.ErrTooFewNodes, nil, nil, nil, nil)
+	ran, err := run(nil, uplink.ErrTooFewNodes, nil, nil, nil, nil)
 	if !errors.Is(err, uplink.ErrTooFewNodes) || ran > 3 {
 		t.Errorf("%v, %d ran", err, ran)
 	}
