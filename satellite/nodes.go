@@ -50,7 +50,9 @@ func (s *nodesServer) CheckIn(ctx context.Context, m *pb.CheckInRequest) (*pb.Ch
 	if err := s.registry.checkIn(ctx, id, m, !ahead); err != nil {
 		return nil, err
 	}
-	s.host.Protect(id)
+	if len(mine) > 0 {
+		s.host.Protect(id)
+	}
 	news, behind := tell(mine, m.Cursors, journals)
 	s.registry.setBehind(id, behind)
 	return &pb.CheckInResponse{

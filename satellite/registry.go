@@ -30,6 +30,16 @@ const (
 	// keepEvery is how old the stored record of a node may get when nothing
 	// that matters has changed.
 	keepEvery = 5 * time.Minute
+	// forgetAfter is for how long a node that no group needs is remembered.
+	forgetAfter = 7 * 24 * time.Hour
+)
+
+// Anyone may come with as many new keys as they like, so new nodes are let in
+// at a bounded rate, and no more than can be kept in mind.
+const (
+	maxNodes      = 100_000
+	newcomerBurst = 256
+	newcomerRate  = 4 // a second
 )
 
 // registry is what the satellite knows of storage nodes: their records, and
@@ -42,6 +52,9 @@ type registry struct {
 	mu     sync.Mutex
 	nodes  map[ident.ID]*node
 	change chan struct{} // holds one token after a node came
+
+	places   float64 // for new nodes at present, at most newcomerBurst
+	placesAt time.Time
 }
 
 // node is one storage node.
@@ -60,6 +73,7 @@ func openRegistry(ctx context.Context, store *meta.Store, now func() time.Time, 
 	r := &registry{
 		meta: store, now: now, interval: interval,
 		nodes: make(map[ident.ID]*node), change: make(chan struct{}, 1),
+		places: newcomerBurst, placesAt: now(),
 	}
 	known, err := store.Nodes(ctx)
 	if err != nil {
@@ -80,21 +94,15 @@ func (r *registry) checkIn(ctx context.Context, id ident.ID, m *pb.CheckInReques
 		return fmt.Errorf("%w: %w", satclient.ErrBadRequest, err)
 	}
 	now := r.now()
-	r.mu.Lock()
-	n, known := r.nodes[id]
-	if !known {
-		r.mu.Unlock()
-		said.FirstSeen, said.LastSeen = now, now
-		if err := r.meta.PutNodes(ctx, []meta.Node{said}); err != nil {
-			return err
-		}
-		r.mu.Lock()
-		if n, known = r.nodes[id]; !known {
-			n = &node{Node: said, stored: now}
-			r.nodes[id] = n
-		}
+	if err := r.meet(ctx, said, now); err != nil {
+		return err
 	}
+	r.mu.Lock()
 	defer r.mu.Unlock()
+	n := r.nodes[id]
+	if n == nil {
+		return fmt.Errorf("%w: the node was forgotten this moment", satclient.ErrBusy)
+	}
 	was := r.isOnline(n, now)
 	said.FirstSeen, said.LastSeen = n.FirstSeen, now
 	n.dirty = n.dirty || matters(&n.Node, &said) || now.Sub(n.stored) >= keepEvery
@@ -104,6 +112,58 @@ func (r *registry) checkIn(ctx context.Context, id ident.ID, m *pb.CheckInReques
 		r.signal()
 	}
 	return nil
+}
+
+// meet makes a node known that is not yet.
+func (r *registry) meet(ctx context.Context, said meta.Node, now time.Time) error {
+	r.mu.Lock()
+	_, known := r.nodes[said.ID]
+	room := known || r.admit(now)
+	r.mu.Unlock()
+	if known {
+		return nil
+	}
+	if !room {
+		return fmt.Errorf("%w: too many new nodes at once", satclient.ErrBusy)
+	}
+	said.FirstSeen, said.LastSeen = now, now
+	if err := r.meta.PutNodes(ctx, []meta.Node{said}); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.nodes[said.ID] == nil {
+		r.nodes[said.ID] = &node{Node: said, stored: now}
+	}
+	return nil
+}
+
+// admit takes the place of a new node, if there is one. mu is held.
+func (r *registry) admit(now time.Time) bool {
+	if gone := now.Sub(r.placesAt).Seconds(); gone > 0 {
+		r.places = min(r.places+gone*newcomerRate, newcomerBurst)
+		r.placesAt = now
+	}
+	if r.places < 1 || len(r.nodes) >= maxNodes {
+		return false
+	}
+	r.places--
+	return true
+}
+
+// forget drops the nodes that have not been seen for long, unless needed.
+func (r *registry) forget(ctx context.Context, needed func(ident.ID) bool) error {
+	r.mu.Lock()
+	before := r.now().Add(-forgetAfter)
+	var old []ident.ID
+	for id, n := range r.nodes {
+		if n.LastSeen.Before(before) && !needed(id) {
+			old = append(old, id)
+			delete(r.nodes, id)
+		}
+	}
+	r.mu.Unlock()
+	return r.meta.DeleteNodes(ctx, old)
 }
 
 // signal wakes whoever waits for nodes to come.
@@ -265,7 +325,9 @@ func (r *registry) store(ctx context.Context, all bool) error {
 	if err != nil {
 		r.mu.Lock()
 		for i := range records {
-			r.nodes[records[i].ID].dirty = true
+			if n := r.nodes[records[i].ID]; n != nil {
+				n.dirty = true
+			}
 		}
 		r.mu.Unlock()
 	}

@@ -195,3 +195,40 @@ func TestRecordsAreKept(t *testing.T) {
 		t.Errorf("stored %+v at the end", n)
 	}
 }
+
+// TestNewcomers lets many new nodes in at once, and then some a second.
+func TestNewcomers(t *testing.T) {
+	f := newFleet(t)
+	f.checkIn(newcomerBurst, 7)
+	come := func(i int) error { return f.registry.checkIn(t.Context(), nodeNumber(i), checkInOf(7), true) }
+	wantError(t, "one too many", come(newcomerBurst), satclient.ErrBusy)
+	f.checkIn(newcomerBurst, 7) // those known are always welcome
+	f.time = f.time.Add(time.Second)
+	for i := range newcomerRate {
+		must(t, come(newcomerBurst+i))
+	}
+	wantError(t, "one too many again", come(newcomerBurst+newcomerRate), satclient.ErrBusy)
+}
+
+// TestForget drops nodes that nobody has seen or needs any more.
+func TestForget(t *testing.T) {
+	f := newFleet(t)
+	f.checkIn(3, 7)
+	needed := func(id ident.ID) bool { return id == nodeNumber(1) }
+	f.time = f.time.Add(forgetAfter)
+	must(t, f.registry.forget(t.Context(), needed))
+	if known, _ := f.registry.counts(); known != 3 {
+		t.Errorf("%d nodes known, want all", known)
+	}
+	must(t, f.registry.checkIn(t.Context(), nodeNumber(2), checkInOf(7), true))
+	f.time = f.time.Add(time.Second)
+	must(t, f.registry.forget(t.Context(), needed))
+	if known, _ := f.registry.counts(); known != 2 {
+		t.Errorf("%d nodes known, want 2", known)
+	}
+	nodes, err := f.meta.Nodes(t.Context())
+	must(t, err)
+	if len(nodes) != 2 || nodes[0].ID != nodeNumber(1) || nodes[1].ID != nodeNumber(2) {
+		t.Errorf("stored nodes %+v", nodes)
+	}
+}

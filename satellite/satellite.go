@@ -263,6 +263,7 @@ func (s *Satellite) run(ctx context.Context) error {
 	group.Go(func() error { return s.groups.keepPlanning(ctx, s.config.Settle) })
 	group.Go(func() error { return s.every(ctx, 10*time.Second, "store node records", s.storeNodes) })
 	group.Go(func() error { return s.every(ctx, time.Minute, "expire uploads", s.expire) })
+	group.Go(func() error { return s.every(ctx, time.Hour, "forget nodes", s.forgetNodes) })
 	return group.Wait()
 }
 
@@ -292,6 +293,10 @@ func (s *Satellite) every(ctx context.Context, interval time.Duration, what stri
 }
 
 func (s *Satellite) storeNodes(ctx context.Context) error { return s.registry.store(ctx, false) }
+
+func (s *Satellite) forgetNodes(ctx context.Context) error {
+	return s.registry.forget(ctx, func(id ident.ID) bool { return len(s.groups.of(id)) > 0 })
+}
 
 // expire removes uploads and nonces past their time, unless there is trouble:
 // then nothing is written.

@@ -91,6 +91,12 @@ func TestNodes(t *testing.T) {
 	if !reflect.DeepEqual(got, []Node{a, b}) {
 		t.Errorf("got %+v, want %+v", got, []Node{a, b})
 	}
+	r.must(r.DeleteNodes(r.ctx, []ident.ID{a.ID, {9}}))
+	got, err = r.Nodes(r.ctx)
+	r.must(err)
+	if !reflect.DeepEqual(got, []Node{b}) {
+		t.Errorf("got %+v, want %+v", got, []Node{b})
+	}
 }
 
 // TestAcceptLoss fills journals so that they go on behind what nodes have

@@ -3,6 +3,7 @@ package meta
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/cairnstorage/cairn/proto/ident"
 	"github.com/cairnstorage/cairn/satellite/kv"
@@ -24,6 +25,24 @@ func (s *Store) PutNodes(ctx context.Context, nodes []Node) error {
 		}
 		return nil
 	})
+}
+
+// DeleteNodes forgets nodes; those that are not there are no error.
+func (s *Store) DeleteNodes(ctx context.Context, ids []ident.ID) error {
+	for batch := range slices.Chunk(ids, batchWork) {
+		err := s.kv.Update(ctx, func(tx kv.Tx) error {
+			for _, id := range batch {
+				if err := tx.Delete(nodeKey(id)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Nodes returns every node, by the bytes of its id.

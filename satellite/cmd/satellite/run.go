@@ -49,7 +49,7 @@ DIR/identity.key, without which no node or uplink would know it again.`,
 	return cmd
 }
 
-// serve runs a satellite; that its address is printed means that it serves.
+// serve runs a satellite. Once its address is printed, connections are taken.
 func (a *app) serve(ctx context.Context, c satellite.Config, addressFile string) error {
 	s, err := satellite.New(ctx, c)
 	if err != nil {
