@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
-	"slices"
 	"time"
 
 	"github.com/cairnstorage/cairn/proto/pb"
@@ -87,8 +87,12 @@ func objectOf(key string, o *pb.Object, secret *pb.ObjectSecret) Object {
 	return object
 }
 
-// maxDelete is how many objects one call to a satellite deletes.
-const maxDelete = 1000
+// What one call to a satellite deletes at most: objects, and bytes of their
+// keys, so that it is a quick transaction.
+const (
+	maxDelete      = 1000
+	maxDeleteBytes = 1 << 20
+)
 
 // Delete removes an object. Errors: ErrBucketNotFound, ErrObjectNotFound.
 func (p *Project) Delete(ctx context.Context, bucket, key string) error {
@@ -116,7 +120,7 @@ func (p *Project) DeleteMany(ctx context.Context, bucket string, objectKeys []st
 		}
 	}
 	found := make([]bool, 0, len(objectKeys))
-	for batch := range slices.Chunk(sealed, maxDelete) {
+	for batch := range deleteBatches(sealed) {
 		res, err := p.sat.DeleteObjects(ctx, &pb.DeleteObjectsRequest{Bucket: bucket, Keys: batch})
 		if err == nil && len(res.Found) != len(batch) {
 			err = fmt.Errorf("%w: the satellite answered for %d of %d objects", ErrCorrupt, len(res.Found), len(batch))
@@ -131,6 +135,23 @@ func (p *Project) DeleteMany(ctx context.Context, bucket string, objectKeys []st
 		found = append(found, res.Found...)
 	}
 	return found, nil
+}
+
+// deleteBatches cuts keys into what one call may delete.
+func deleteBatches(sealed [][]byte) iter.Seq[[][]byte] {
+	return func(yield func([][]byte) bool) {
+		for len(sealed) > 0 {
+			n, size := 0, 0
+			for n < len(sealed) && n < maxDelete && (n == 0 || size+len(sealed[n]) <= maxDeleteBytes) {
+				size += len(sealed[n])
+				n++
+			}
+			if !yield(sealed[:n]) {
+				return
+			}
+			sealed = sealed[n:]
+		}
+	}
 }
 
 // CopyOptions says how a copy or move differs from its source.

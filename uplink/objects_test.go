@@ -159,6 +159,25 @@ func TestDelete(t *testing.T) {
 	}
 }
 
+func TestDeleteBatches(t *testing.T) {
+	for _, c := range []struct{ keys, size, want int }{
+		{0, 1, 0}, {1, 4096, 1}, {1000, 20, 1}, {1001, 20, 2}, {256, 4096, 1}, {257, 4096, 2}, {1, maxDeleteBytes + 1, 1}, {3, maxDeleteBytes, 3},
+	} {
+		sealed := make([][]byte, c.keys)
+		for i := range sealed {
+			sealed[i] = make([]byte, c.size)
+		}
+		batches, keys := 0, 0
+		for batch := range deleteBatches(sealed) {
+			batches++
+			keys += len(batch)
+		}
+		if batches != c.want || keys != c.keys {
+			t.Errorf("%+v: %d keys in %d batches", c, keys, batches)
+		}
+	}
+}
+
 func TestCopyAndMove(t *testing.T) {
 	p, _ := newTestProject(t, 1)
 	ctx := t.Context()
