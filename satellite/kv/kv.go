@@ -74,7 +74,9 @@ type Store interface {
 	// Update runs fn and makes what it wrote visible and durable, all or
 	// nothing, before it returns nil. When fn fails nothing is written and its
 	// error is returned. fn may run more than once, so it must not have side
-	// effects, and it should be quick: others wait for it. When ctx ends
+	// effects or call Update itself, and it should be quick: others wait for
+	// it. An answer may rest only on what is durable, so Update waits for
+	// that even when fn wrote nothing or failed. When ctx ends
 	// while the result is being written, Update still waits for the result.
 	Update(ctx context.Context, fn func(Tx) error) error
 	// Close waits for updates under way and releases the store.

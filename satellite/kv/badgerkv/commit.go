@@ -52,10 +52,14 @@ func (s *Store) commit(b *batch) error {
 	return nil
 }
 
-// tidy drops the log files that Badger's tables have made superfluous. What
-// fails here is tried again with the next file.
+// tidy drops the log files that Badger's tables have made superfluous, and
+// takes the measure of the tables. What fails here is tried again with the next
+// file.
 func (s *Store) tidy() {
-	newest, err := s.engine.flushed()
+	newest, sizes, err := s.engine.flushed()
+	s.mu.Lock()
+	s.space.compaction = sizes.compaction()
+	s.mu.Unlock()
 	if err == nil {
 		err = s.writer.trim(newest)
 	}

@@ -10,7 +10,9 @@ type Config struct {
 	Dir string
 	// Reserve is the free space of Dir's file system, in bytes, below which
 	// Update returns kv.ErrFull; 0 means 5 % of the file system, at least
-	// 64 MiB and at most 1 GiB.
+	// 64 MiB and at most 1 GiB. It is more when Badger needs more for merging
+	// its tables: about the size of the whole store while that is small, then
+	// some hundred MiB.
 	Reserve int64
 	// Free reports the free and total bytes of the file system that holds dir;
 	// nil means what the operating system says.
@@ -19,9 +21,9 @@ type Config struct {
 	// slog.Default().
 	Logger *slog.Logger
 	// LogSegment is the size in bytes after which a new log file is begun;
-	// 0 means 16 MiB.
+	// 0 means 8 MiB.
 	LogSegment int64
 	// MemTable is the size in bytes of Badger's memory tables, at least 4 MiB;
-	// 0 means 16 MiB.
+	// 0 means 8 MiB.
 	MemTable int64
 }

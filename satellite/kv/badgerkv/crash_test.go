@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -21,19 +20,14 @@ import (
 
 const (
 	crashDir = "CAIRN_BADGERKV_CRASH_DIR"
-	// roundsVar sets how many rounds the random tests go; the long mode of
-	// scripts/test has 100.
-	roundsVar = "CAIRN_CRASH_ROUNDS"
+	fullSeed = "CAIRN_BADGERKV_FULL_SEED"
+	long     = "CAIRN_LONG" // set by scripts/test --long
 )
 
-func rounds(t *testing.T, short int) int {
-	t.Helper()
-	if s := os.Getenv(roundsVar); s != "" {
-		n, err := strconv.Atoi(s)
-		if err != nil {
-			t.Fatalf("%s: %v", roundsVar, err)
-		}
-		return n
+// rounds is how often a random test goes round.
+func rounds(short int) int {
+	if os.Getenv(long) != "" {
+		return 100
 	}
 	return short
 }
@@ -79,7 +73,7 @@ func TestKill(t *testing.T) {
 	dir := t.TempDir()
 	r := rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), 0))
 	acked := make(map[string]bool)
-	for round := range rounds(t, 4) {
+	for round := range rounds(4) {
 		for _, key := range killOne(t, dir, 50+r.IntN(1500)) {
 			acked[key] = true
 		}
@@ -92,10 +86,10 @@ func TestKill(t *testing.T) {
 	t.Logf("%d updates acknowledged", len(acked))
 }
 
-func child(t *testing.T, dir string) (*exec.Cmd, io.ReadCloser) {
+func child(t *testing.T, dir string, env ...string) (*exec.Cmd, io.ReadCloser) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], "-test.run=^$")
-	cmd.Env = append(os.Environ(), crashDir+"="+dir)
+	cmd.Env = append(append(os.Environ(), crashDir+"="+dir), env...)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {

@@ -95,7 +95,11 @@ func theKilled(t *testing.T) *killed {
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(crashDir); dir != "" {
-		crashChild(dir)
+		if os.Getenv(fullSeed) != "" {
+			fullChild(dir)
+		} else {
+			crashChild(dir)
+		}
 		return
 	}
 	code := m.Run()
@@ -328,11 +332,11 @@ func TestDamage(t *testing.T) {
 	}
 }
 
-// TestRandomDamage flips bits anywhere.
-func TestRandomDamage(t *testing.T) {
+// TestCrashRandomDamage flips bits anywhere.
+func TestCrashRandomDamage(t *testing.T) {
 	k := theKilled(t)
 	r := rand.New(rand.NewPCG(3, 3))
-	for range rounds(t, 15) {
+	for range rounds(15) {
 		dir := t.TempDir()
 		copyTree(t, k.dir, dir)
 		names := append(glob(t, dir, "*/*"), filepath.Join(dir, "anchor"))

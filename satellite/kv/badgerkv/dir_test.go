@@ -1,15 +1,19 @@
 package badgerkv_test
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/cairnstorage/cairn/satellite/kv"
 	"github.com/cairnstorage/cairn/satellite/kv/badgerkv"
@@ -82,7 +86,7 @@ func mount(t *testing.T, options string) string {
 func TestReserve(t *testing.T) {
 	dir := t.TempDir()
 	var free atomic.Int64
-	const reserve = 64 << 20
+	const reserve = 200 << 20
 	free.Store(reserve + 1<<20)
 	c := config(dir)
 	c.Reserve = reserve
@@ -91,7 +95,6 @@ func TestReserve(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close()
 	kvtest.Put(t, s, "a", "1")
 	free.Store(reserve + 1)
 	err = s.Update(context.Background(), func(tx kv.Tx) error { return tx.Set([]byte("b"), []byte("2")) })
@@ -126,43 +129,89 @@ func TestReserve(t *testing.T) {
 	if got := kvtest.Dump(t, s)["b"]; got != "3" {
 		t.Errorf("b = %q", got)
 	}
-}
-
-// TestFullDisk fills a real, small file system: the store refuses in time, the
-// process lives, and nothing acknowledged is lost.
-func TestFullDisk(t *testing.T) {
-	dir := mount(t, "size=256m")
-	c := config(dir)
-	c.Free = nil
-	c.LogSegment, c.MemTable = 0, 0
-	s, err := badgerkv.Open(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	value := []byte(strings.Repeat("value", 20_000))
-	n := 0
-	for ; err == nil; n++ {
-		err = s.Update(context.Background(), func(tx kv.Tx) error {
-			return tx.Set(fmt.Appendf(nil, "%06d", n), append(value, fmt.Sprint(n)...))
-		})
-	}
-	if !errors.Is(err, kv.ErrFull) {
-		t.Fatalf("after %d updates: %v", n, err)
-	}
-	n--
-	t.Logf("refused after %d updates of 100 kB", n)
-	for range 2 {
-		if got := len(kvtest.Dump(t, s)); got != n {
-			t.Errorf("store holds %d of %d keys", got, n)
-		}
-		if err := s.Close(); err != nil {
-			t.Fatal(err)
-		}
-		if s, err = badgerkv.Open(c); err != nil {
-			t.Fatal(err)
-		}
-	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// fullChild is the process that fills a small disk, closes and opens the store
+// and fills on. It prints what it wrote.
+func fullChild(dir string) {
+	seed, err := strconv.ParseUint(os.Getenv(fullSeed), 10, 64)
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	r := rand.New(rand.NewPCG(seed, 0))
+	value := make([]byte, 100<<r.IntN(12))
+	for range 5 {
+		s, err := badgerkv.Open(badgerkv.Config{Dir: dir, Logger: quiet})
+		if err != nil {
+			fmt.Println("open:", err)
+			os.Exit(1)
+		}
+		for refused := 0; refused < 20; {
+			first := r.IntN(1 << 20)
+			err := s.Update(context.Background(), func(tx kv.Tx) error {
+				for i := range 1 + 100_000/len(value) {
+					if err := tx.Set(fmt.Appendf(nil, "%08d", first+i), value); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			switch {
+			case err == nil:
+				fmt.Println("ack", first)
+			case errors.Is(err, kv.ErrFull):
+				refused++
+				// Merging, which needs the room, has its own time.
+				time.Sleep(time.Duration(r.IntN(20)) * time.Millisecond)
+			default:
+				fmt.Println("update:", err)
+				os.Exit(1)
+			}
+		}
+		if err := s.Close(); err != nil {
+			fmt.Println("close:", err)
+			os.Exit(1)
+		}
+	}
+}
+
+// TestCrashFullDisk fills real, small file systems: the store refuses in time,
+// the process lives, and nothing acknowledged is lost.
+func TestCrashFullDisk(t *testing.T) {
+	for seed := range rounds(2) {
+		dir := mount(t, fmt.Sprintf("size=%dm", 256+seed%5*64))
+		cmd, out := child(t, dir, fullSeed+"="+strconv.Itoa(seed))
+		acked := make(map[string]bool)
+		lines := bufio.NewScanner(out)
+		for lines.Scan() {
+			key, ok := strings.CutPrefix(lines.Text(), "ack ")
+			if !ok {
+				t.Error(lines.Text())
+			}
+			acked[key] = true
+		}
+		if err := cmd.Wait(); err != nil {
+			t.Fatalf("the process that filled the disk: %v", err)
+		}
+		s, err := badgerkv.Open(badgerkv.Config{Dir: dir, Logger: quiet})
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = s.View(context.Background(), func(r kv.Reader) error {
+			for key := range acked {
+				if _, err := r.Get(fmt.Appendf(nil, "%08s", key)); err != nil {
+					return fmt.Errorf("acknowledged key %s: %w", key, err)
+				}
+			}
+			return nil
+		})
+		if err := errors.Join(err, s.Close()); err != nil {
+			t.Error(err)
+		}
+		t.Logf("%d updates acknowledged", len(acked))
 	}
 }

@@ -42,8 +42,8 @@ func badgerOptions(dir string, memTable int64, log *slog.Logger) badger.Options 
 		WithMetricsEnabled(false).
 		WithMemTableSize(memTable).
 		WithNumMemtables(2).
-		WithNumLevelZeroTables(4).
-		WithNumLevelZeroTablesStall(8).
+		WithNumLevelZeroTables(2).
+		WithNumLevelZeroTablesStall(5).
 		WithNumCompactors(2).
 		WithValueLogFileSize(1 << 20).
 		WithValueThreshold(kv.MaxValue + 1).
@@ -56,6 +56,7 @@ func badgerOptions(dir string, memTable int64, log *slog.Logger) badger.Options 
 // tableSurvey is what Badger's tables hold.
 type tableSurvey struct {
 	newest uint64
+	levels levels
 	// owners are the stores that wrote the tables.
 	owners map[storeID]bool
 }
@@ -103,9 +104,11 @@ func (s *tableSurvey) survey(path string, t badger.TableManifest) (err error) {
 			err = damaged("table %s cannot be read: %v", path, firstLine(fmt.Sprint(r)))
 		}
 	}()
-	if err := checkFooter(path); err != nil {
+	size, err := checkFooter(path)
+	if err != nil {
 		return err
 	}
+	s.levels.add(int(t.Level), size)
 	file, err := z.OpenMmapFile(path, os.O_RDONLY, 0)
 	if err != nil {
 		return fmt.Errorf("opening a table: %w", err)
@@ -133,26 +136,45 @@ func (s *tableSurvey) survey(path string, t badger.TableManifest) (err error) {
 }
 
 // checkFooter checks the two lengths at the end of a table, on which the table
-// package would end the process.
-func checkFooter(path string) error {
+// package would end the process, and returns the table's size.
+func checkFooter(path string) (size int64, err error) {
 	b, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return damaged("table %s is missing", path)
+		return 0, damaged("table %s is missing", path)
 	}
 	if err != nil {
-		return fmt.Errorf("reading a table: %w", err)
+		return 0, fmt.Errorf("reading a table: %w", err)
 	}
+	size = int64(len(b))
 	for range 2 { // the checksum, then the index before it
 		if len(b) < 4 {
-			return damaged("table %s is cut off", path)
+			return 0, damaged("table %s is cut off", path)
 		}
 		tail := b[len(b)-4:]
 		n := uint64(tail[0])<<24 | uint64(tail[1])<<16 | uint64(tail[2])<<8 | uint64(tail[3])
 		b = b[:len(b)-4]
 		if n == 0 || n > uint64(len(b)) {
-			return damaged("table %s is cut off or damaged", path)
+			return 0, damaged("table %s is cut off or damaged", path)
 		}
 		b = b[:uint64(len(b))-n]
+	}
+	return size, nil
+}
+
+// clearEngine removes what Badger's tables do not need. Badger would flush what
+// it finds in .mem files, with or without what a damaged one lost, and tables
+// must never have holes. The other files hold nothing at all here.
+func clearEngine(dir string) error {
+	for _, pattern := range []string{"*.mem", "*.vlog", "DISCARD", badger.KeyRegistryFileName} {
+		names, err := filepath.Glob(filepath.Join(dir, pattern))
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			if err := os.Remove(name); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
@@ -161,20 +183,6 @@ func checkFooter(path string) error {
 func openEngine(dir string, memTable int64, log *slog.Logger) (*engine, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
-	}
-	// Badger would flush what it finds in .mem files, with or without what
-	// a damaged one lost, and tables must never have holes. The others hold
-	// nothing at all here.
-	for _, pattern := range []string{"*.mem", "*.vlog", "DISCARD", badger.KeyRegistryFileName} {
-		names, err := filepath.Glob(filepath.Join(dir, pattern))
-		if err != nil {
-			return nil, err
-		}
-		for _, name := range names {
-			if err := os.Remove(name); err != nil {
-				return nil, err
-			}
-		}
 	}
 	db, err := badger.OpenManaged(badgerOptions(dir, memTable, log))
 	if err != nil {
@@ -220,14 +228,14 @@ func (e *engine) apply(seq uint64, id storeID, w writes) error {
 }
 
 // flushed returns the newest number in Badger's tables, made durable with
-// every record before it.
-func (e *engine) flushed() (uint64, error) {
-	var newest uint64
+// every record before it, and how large the tables are.
+func (e *engine) flushed() (newest uint64, sizes levels, err error) {
 	for _, t := range e.db.Tables() {
 		newest = max(newest, t.MaxVersion)
+		sizes.add(t.Level, int64(t.OnDiskSize)+int64(t.IndexSz))
 	}
 	// Badger syncs tables and manifest, but not the tables' names.
-	return newest, syncDir(e.dir)
+	return newest, sizes, syncDir(e.dir)
 }
 
 // userKey returns the key under which Badger has key.

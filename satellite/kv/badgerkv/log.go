@@ -97,7 +97,11 @@ func (l *logWriter) resume(files []uint64, size int64) error {
 		return fmt.Errorf("syncing %s: %w", path, err)
 	}
 	l.files, l.f, l.size = files, f, size
-	return nil
+	unfinished, err := filepath.Glob(filepath.Join(l.dir, "*.tmp"))
+	for _, name := range unfinished {
+		err = errors.Join(err, os.Remove(name))
+	}
+	return err
 }
 
 // append makes the record of w durable under number seq. When the error is

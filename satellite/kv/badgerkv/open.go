@@ -13,7 +13,7 @@ import (
 
 // Open opens the store of c.Dir, or makes it. It returns kv.ErrDamaged when
 // what is there cannot be everything that was acknowledged, and kv.ErrFull
-// when there is no room to work; both leave the files as they are.
+// when there is no room to work; neither loses anything.
 func Open(c Config) (*Store, error) {
 	c.fill()
 	if err := os.MkdirAll(filepath.Join(c.Dir, "log"), 0o700); err != nil {
@@ -26,7 +26,7 @@ func Open(c Config) (*Store, error) {
 	s := &Store{
 		dir:     c.Dir,
 		log:     c.Logger,
-		space:   space{dir: c.Dir, free: c.Free, reserve: c.Reserve},
+		space:   space{dir: c.Dir, free: c.Free, reserve: c.Reserve, memTable: c.MemTable},
 		lock:    lock,
 		turn:    make(chan struct{}, 1),
 		work:    make(chan struct{}, 1),
@@ -51,10 +51,10 @@ func (c *Config) fill() {
 		c.Logger = slog.Default()
 	}
 	if c.LogSegment == 0 {
-		c.LogSegment = 16 << 20
+		c.LogSegment = 8 << 20
 	}
 	if c.MemTable == 0 {
-		c.MemTable = 16 << 20
+		c.MemTable = 8 << 20
 	}
 }
 
@@ -74,7 +74,13 @@ func (s *Store) open(c Config) error {
 			return err
 		}
 	}
-	if err := s.space.checkOpen(found.log.bytes); err != nil {
+	if err := clearEngine(badgerDir); err != nil {
+		return err
+	}
+	if found.tables != nil {
+		s.space.compaction = found.tables.levels.compaction()
+	}
+	if err := s.space.checkOpen(found.log.replayed(from)); err != nil {
 		return err
 	}
 	s.id = found.log.id

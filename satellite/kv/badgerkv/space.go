@@ -17,46 +17,80 @@ func statfs(dir string) (free, total int64, err error) {
 	return int64(st.Bavail) * st.Bsize, int64(st.Blocks) * st.Bsize, nil
 }
 
-// space guards the reserve: Badger writes through mapped memory, so a full
-// disk would kill the process. It is never let run full.
+// space guards the room that must stay free. Badger writes through mapped
+// memory, from goroutines of its own and at times of its own, so on a full disk
+// it would end the process with SIGBUS.
 type space struct {
-	dir     string
-	free    func(string) (free, total int64, err error)
-	reserve int64 // 0: derived from the total
+	dir      string
+	free     func(string) (free, total int64, err error)
+	reserve  int64 // 0: derived from the total
+	memTable int64
+	// compaction is what Badger may take at any time to merge the tables
+	// there are.
+	compaction int64
 }
 
-// limit returns the reserve in force on a file system of total bytes.
-func (s *space) limit(total int64) int64 {
-	if s.reserve != 0 {
-		return s.reserve
-	}
-	return min(max(total/20, 64<<20), 1<<30)
-}
-
-// check returns kv.ErrFull when writing n bytes would reach into the reserve.
+// check returns kv.ErrFull when writing n bytes would take room that must stay
+// free: the reserve, or what Badger needs if that is more.
 func (s *space) check(n int64) error {
 	free, total, err := s.free(s.dir)
 	if err != nil {
 		return err
 	}
-	if limit := s.limit(total); free-n < limit {
-		return fmt.Errorf("%w: %s has %d MiB free and keeps %d MiB; free some space",
-			kv.ErrFull, s.dir, free>>20, limit>>20)
+	reserve := s.reserve
+	if reserve == 0 {
+		reserve = min(max(total/20, 64<<20), 1<<30)
+	}
+	// Memory tables under way to disk, their .mem files and the log, twice
+	// over: the store must come up again with what is left.
+	keep := max(reserve, s.compaction+10*s.memTable)
+	if free-n < keep {
+		return fmt.Errorf("%w: %s has %d MiB free and keeps %d MiB; free some space", kv.ErrFull, s.dir, free>>20, keep>>20)
 	}
 	return nil
 }
 
-// checkOpen returns kv.ErrFull when there is not even room for what opening
-// the store writes: the replayed bytes and Badger's files.
+// checkOpen returns kv.ErrFull when opening, with replay bytes to replay, might
+// fill the disk.
 func (s *space) checkOpen(replay int64) error {
-	free, total, err := s.free(s.dir)
+	free, _, err := s.free(s.dir)
 	if err != nil {
 		return err
 	}
-	need := min(s.limit(total)/4+2*replay, s.limit(total))
+	need := s.compaction + replay
 	if free < need {
-		return fmt.Errorf("%w: %s has %d MiB free and needs %d MiB to start; free some space",
-			kv.ErrFull, s.dir, free>>20, need>>20)
+		return fmt.Errorf("%w: %s has %d MiB free and needs %d MiB to start; free some space", kv.ErrFull, s.dir, free>>20, need>>20)
 	}
 	return nil
+}
+
+// levels says how large the tables of each of Badger's levels are.
+type levels [16]struct{ total, largest int64 }
+
+func (l *levels) add(level int, size int64) {
+	at := &l[min(level, len(l)-1)]
+	at.total += size
+	at.largest = max(at.largest, size)
+}
+
+// compaction bounds what Badger's two compactors take while they merge: one
+// all of level 0 with the first level below that has tables, the other one
+// table with those it overlaps in the next level, about ten. What a merge
+// writes is no more than what it reads, which goes only afterwards.
+func (l *levels) compaction() int64 {
+	fromZero := l[0].total
+	for i := 1; i < len(l); i++ {
+		if l[i].total > 0 {
+			fromZero += l[i].total
+			break
+		}
+	}
+	var further int64
+	for i := 1; i+1 < len(l); i++ {
+		if l[i].total > 0 {
+			further = max(further, l[i].largest+min(l[i+1].total, 12*l[i+1].largest))
+		}
+	}
+	need := fromZero + further
+	return need + need/10 // tables have indices, too
 }

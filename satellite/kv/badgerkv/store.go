@@ -21,7 +21,6 @@ type Store struct {
 	dir    string
 	id     storeID
 	log    *slog.Logger
-	space  space
 	lock   *os.File
 	engine *engine
 	writer *logWriter // the committer's
@@ -32,6 +31,7 @@ type Store struct {
 	gone chan struct{} // closed when the committer has ended
 
 	mu      sync.Mutex
+	space   space
 	idle    sync.Cond // signalled when a reader ends; its Locker is mu
 	applied uint64    // newest record that is visible
 	// overlay holds the writes of the batches that are not applied yet.
@@ -133,13 +133,11 @@ func (s *Store) run(fn func(kv.Tx) error) (seen *batch, again bool, err error) {
 	defer s.endRead(t.at)
 	defer t.close()
 	fnErr := fn(t)
-	if fnErr == nil && len(t.writes) > 0 {
-		if fnErr = s.space.check(int64(t.size)); fnErr != nil {
-			t.writes = nil
-		}
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if fnErr == nil && len(t.writes) > 0 {
+		fnErr = s.space.check(int64(t.size))
+	}
 	switch {
 	case s.failures != failures:
 		return nil, true, nil

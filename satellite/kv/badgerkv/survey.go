@@ -20,11 +20,20 @@ type logSurvey struct {
 	next uint64
 	// size is where the records of the last file end; torn tells that
 	// something follows there that is no record.
-	size int64
-	torn bool
-	gaps []gap
-	// bytes of all files.
-	bytes int64
+	size  int64
+	torn  bool
+	gaps  []gap
+	sizes []int64 // of the files, in bytes
+}
+
+// replayed returns about how many bytes are replayed from a record on.
+func (s *logSurvey) replayed(from uint64) (n int64) {
+	for i, size := range s.sizes {
+		if i+1 == len(s.files) || s.files[i+1] > from {
+			n += size
+		}
+	}
+	return n
 }
 
 // gap is a run of records that are missing or damaged.
@@ -73,7 +82,7 @@ func surveyLog(dir string) (*logSurvey, error) {
 		if err != nil {
 			return nil, fmt.Errorf("reading the log: %w", err)
 		}
-		s.bytes += int64(len(b))
+		s.sizes = append(s.sizes, int64(len(b)))
 		last := i == len(files)-1
 		id, headerFirst, err := decodeLogHeader(b)
 		switch {
