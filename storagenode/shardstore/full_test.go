@@ -4,24 +4,44 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"testing"
-
-	"golang.org/x/sys/unix"
 )
 
-// smallDisk mounts a file system of its own, or skips the test.
-func smallDisk(t *testing.T, size string) string {
+// onSmallDisks runs a test on file systems of 160 MiB of its own, where they can
+// be mounted: ext4, which allocates late, and one in memory.
+func onSmallDisks(t *testing.T, test func(t *testing.T, disk string)) {
+	t.Run("tmpfs", func(t *testing.T) {
+		test(t, mounted(t, "-t", "tmpfs", "-o", "size=160m", "tmpfs"))
+	})
+	t.Run("ext4", func(t *testing.T) {
+		image := filepath.Join(t.TempDir(), "image")
+		if err := os.WriteFile(image, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Truncate(image, 160<<20); err != nil {
+			t.Fatal(err)
+		}
+		if out, err := exec.Command("mkfs.ext4", "-q", "-m", "0", image).CombinedOutput(); err != nil {
+			t.Skipf("cannot make a file system: %v %s", err, out)
+		}
+		test(t, mounted(t, "-o", "loop", image))
+	})
+}
+
+// mounted mounts a file system, or skips the test.
+func mounted(t *testing.T, args ...string) string {
 	t.Helper()
 	dir := t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size="+size); err != nil {
-		t.Skipf("cannot mount a small file system: %v", err)
+	if out, err := exec.Command("mount", append(args, dir)...).CombinedOutput(); err != nil {
+		t.Skipf("cannot mount a file system: %v %s", err, out)
 	}
 	t.Cleanup(func() {
-		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
-			t.Error(err)
+		if out, err := exec.Command("umount", "-l", dir).CombinedOutput(); err != nil {
+			t.Errorf("umount: %v %s", err, out)
 		}
 	})
 	return dir
@@ -29,8 +49,9 @@ func smallDisk(t *testing.T, size string) string {
 
 // TestFullDisk fills a disk by many writers: they are refused before the
 // reserve is gone, and nothing acknowledged is lost.
-func TestFullDisk(t *testing.T) {
-	disk := smallDisk(t, "160m")
+func TestFullDisk(t *testing.T) { onSmallDisks(t, testFullDisk) }
+
+func testFullDisk(t *testing.T, disk string) {
 	cfg := Config{Dirs: []string{filepath.Join(disk, "data")}, VolumeSize: 16 << 20}
 	s := openStore(t, cfg)
 	held := fillStore(t, s, 8)
@@ -132,8 +153,9 @@ func deleteAll(t *testing.T, s *Store, gone []sample) {
 // TestDiskFilledByOthers has something else take all of the disk, down to the
 // last byte, while shards are being written. Badger would die of SIGBUS if it
 // were asked for anything then.
-func TestDiskFilledByOthers(t *testing.T) {
-	disk := smallDisk(t, "160m")
+func TestDiskFilledByOthers(t *testing.T) { onSmallDisks(t, testDiskFilledByOthers) }
+
+func testDiskFilledByOthers(t *testing.T, disk string) {
 	cfg := Config{Dirs: []string{filepath.Join(disk, "data")}, VolumeSize: 16 << 20}
 	s := openStore(t, cfg)
 	var held []sample
