@@ -1,9 +1,11 @@
 package uplink_test
 
 import (
-	"bytes"
 	"context"
+	"fmt"
 	"io"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -68,5 +70,41 @@ func BenchmarkDownload(b *testing.B) {
 			}
 		})
 	})
-	_ = bytes.MinRead
+
+}
+
+// BenchmarkSmall puts and gets objects of one size, one after another and eight
+// at a time.
+func BenchmarkSmall(b *testing.B) {
+	_, p := startNetwork(b, network.Config{})
+	for _, size := range []int{4 << 10, 64 << 10} {
+		data := noise(size - 100)
+		for _, parallel := range []int{1, 8} {
+			name := fmt.Sprintf("%dKiB/%d", size>>10, parallel)
+			b.Run("put/"+name, func(b *testing.B) {
+				many(b, parallel, func(i int) { put(b, p, fmt.Sprintf("%s/%d", name, i%1000), data) })
+			})
+			b.Run("get/"+name, func(b *testing.B) {
+				many(b, parallel, func(i int) { checkGet(b, p, fmt.Sprintf("%s/%d", name, i%100), data) })
+			})
+		}
+	}
+}
+
+// many does the work b.N times, so many at a time.
+func many(b *testing.B, parallel int, work func(i int)) {
+	var next atomic.Int64
+	var wait sync.WaitGroup
+	before := cpuTime()
+	b.ResetTimer()
+	for range parallel {
+		wait.Go(func() {
+			for i := int(next.Add(1)); i <= b.N; i = int(next.Add(1)) {
+				work(i)
+			}
+		})
+	}
+	wait.Wait()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "op/s")
+	b.ReportMetric((cpuTime()-before).Seconds()*1000/float64(b.N), "cpu-ms/op")
 }

@@ -83,6 +83,16 @@ func (s *segmentWriter) close() {
 
 // carry takes a batch from plaintext to the slots.
 func (s *segmentWriter) carry(index int, b *batch) error {
+	if err := s.code(b); err != nil {
+		return err
+	}
+	s.send(index)
+	return nil
+}
+
+// code seals the data chunks of a batch, computes its parity chunks and hashes
+// them all, stripe by stripe so that the bytes stay in the cache.
+func (s *segmentWriter) code(b *batch) error {
 	hasher := merkle.NewHasher(erasure.ChunkSize)
 	chunks := make([][]byte, 0, s.scheme.Total)
 	for row := range b.stripes {
@@ -93,7 +103,6 @@ func (s *segmentWriter) carry(index int, b *batch) error {
 		}
 		b.hash(chunks, hasher)
 	}
-	s.send(index)
 	return nil
 }
 

@@ -35,13 +35,14 @@ type Upload struct {
 	tasks   sync.WaitGroup
 	coding  chan struct{} // holds a token for each batch being filled or coded
 
-	using  sync.Mutex // held by the methods of an Upload
-	size   int64      // plaintext bytes
-	small  []byte     // all of them, as long as they may become an inline object
-	batch  *batch     // the one being filled, if any
-	target *putSession
-	open   *segmentWriter // the segment the batch belongs to; nil: a new one
-	ended  bool
+	using   sync.Mutex // held by the methods of an Upload
+	size    int64      // plaintext bytes
+	carried int64      // those of them that are in segments
+	small   []byte     // all of them, as long as they may become an inline object
+	batch   *batch     // the one being filled, if any
+	target  *putSession
+	open    *segmentWriter // the segment the batch belongs to; nil: a new one
+	ended   bool
 
 	placing sync.Mutex
 	session *putSession  // where new segments go
@@ -181,6 +182,7 @@ func (u *Upload) carry() {
 	}
 	s := u.open
 	index := s.add(b)
+	u.carried += int64(b.filled)
 	if b.first+b.stripes == s.stripes {
 		u.closeSegment()
 	}
