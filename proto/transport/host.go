@@ -95,7 +95,7 @@ func hostOptions(c Config) ([]libp2p.Option, error) {
 		libp2p.NoListenAddrs,
 		// No port reuse: a second process on a taken port must be told.
 		libp2p.Transport(tcp.NewTCPTransport, tcp.DisableReuseport(), tcp.WithConnectionTimeout(c.DialTimeout)),
-		libp2p.Security(libp2ptls.ID, newSecurity),
+		libp2p.Security(libp2ptls.ID, libp2ptls.New),
 		libp2p.Muxer(yamux.ID, newMuxer()),
 		libp2p.ResourceManager(resources),
 		libp2p.ConnectionManager(conns),

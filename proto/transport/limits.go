@@ -1,11 +1,14 @@
 package transport
 
 import (
+	"io"
+	"math"
 	"net/netip"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
 	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
+	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
 	"github.com/libp2p/go-libp2p/p2p/net/connmgr"
 	"github.com/libp2p/go-libp2p/x/rate"
 )
@@ -69,4 +72,23 @@ func newRateLimiter(c Config) *rate.Limiter {
 // that new ones would be refused.
 func newConnManager(c Config) (*connmgr.BasicConnMgr, error) {
 	return connmgr.NewConnManager(max(1, c.MaxConns*3/4), max(1, c.MaxConns*9/10))
+}
+
+const (
+	initialWindow = 1 << 20        // smaller ones cost a quarter of the throughput
+	maxWindow     = 4 << 20        // 40 MB/s per stream at 100 ms
+	maxMessage    = 128<<10 + 1<<5 // the largest data frame makes two
+)
+
+// newMuxer is yamux with windows and messages for bulk data. Its write timeout
+// has to let a whole message through a slow link.
+func newMuxer() *yamux.Transport {
+	muxer := *yamux.DefaultTransport
+	muxer.InitialStreamWindowSize = initialWindow
+	muxer.MaxStreamWindowSize = maxWindow
+	muxer.MaxMessageSize = maxMessage
+	muxer.ConnectionWriteTimeout = time.Minute
+	muxer.MaxIncomingStreams = math.MaxUint32 // the resource manager bounds them
+	muxer.LogOutput = io.Discard
+	return &muxer
 }
