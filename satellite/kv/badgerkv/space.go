@@ -57,7 +57,7 @@ func (s *space) checkOpen(replay int64) error {
 	if err != nil {
 		return err
 	}
-	need := s.compaction + replay
+	need := s.compaction + replay + 4<<20 // files that Badger begins
 	if free < need {
 		return fmt.Errorf("%w: %s has %d MiB free and needs %d MiB to start; free some space", kv.ErrFull, s.dir, free>>20, need>>20)
 	}
