@@ -19,7 +19,8 @@ import (
 // Its file is a row of records of the same size, the newest for a serial counting.
 // A record does not say what was used but up to where use was reserved, a step
 // ahead: few writes are needed, and after a kill at most a step of the limit is
-// lost. A record may be torn or damaged without harm to the others.
+// lost. A record may be torn or damaged without harm to the others. Records are not
+// synced: a power cut may give back what was used last, within the limit's hour.
 type Ledger struct {
 	now    func() time.Time
 	logger *slog.Logger

@@ -233,8 +233,8 @@ func (h *Host) Open(ctx context.Context, to Address, proto string) (*Stream, err
 }
 
 // Handle has serve called, each time in its own goroutine, for the streams that
-// peers open with proto; the stream is closed when serve returns. The context
-// ends when the Host is closed. Peers that have too many streams get ErrBusy.
+// peers open with proto. When serve returns, the stream is ended as by Refuse. The
+// context ends when the Host is closed. Peers that have too many streams get ErrBusy.
 func (h *Host) Handle(proto string, serve func(ctx context.Context, s *Stream)) {
 	h.host.SetStreamHandler(protocol.ID(proto), func(raw network.Stream) {
 		id, ok := fromPeer(raw.Conn().RemotePeer())
@@ -245,7 +245,7 @@ func (h *Host) Handle(proto string, serve func(ctx context.Context, s *Stream)) 
 		defer h.leave(id)
 		s := &Stream{raw: raw, rw: raw, remote: id, protocol: proto}
 		s.SetIdle(h.config.Idle)
-		defer s.Close()
+		defer s.Refuse() // nothing, once serve has closed it
 		serve(h.ctx, s)
 	})
 }

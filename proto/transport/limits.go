@@ -34,7 +34,7 @@ func newResourceManager(c Config) (network.ResourceManager, error) {
 		},
 		Transient: rcmgr.ResourceLimits{
 			Conns: transient, ConnsInbound: transient, ConnsOutbound: transient, FD: transient,
-			Streams: 4 * transient, StreamsInbound: 2 * transient, StreamsOutbound: 2 * transient,
+			Streams: rcmgr.Unlimited, StreamsInbound: streams, StreamsOutbound: rcmgr.Unlimited,
 			Memory: rcmgr.LimitVal64(c.MaxMemory),
 		},
 		PeerDefault: rcmgr.ResourceLimits{
@@ -87,7 +87,7 @@ func newMuxer() *yamux.Transport {
 	muxer.InitialStreamWindowSize = initialWindow
 	muxer.MaxStreamWindowSize = maxWindow
 	muxer.MaxMessageSize = maxMessage
-	muxer.ConnectionWriteTimeout = time.Minute
+	muxer.ConnectionWriteTimeout = 30 * time.Second
 	muxer.MaxIncomingStreams = math.MaxUint32 // the resource manager bounds them
 	muxer.LogOutput = io.Discard
 	return &muxer

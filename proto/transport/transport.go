@@ -56,9 +56,9 @@ type Config struct {
 
 	MaxConns          int           // connections, 4096
 	MaxConnsPerIP     int           // inbound connections from one IPv4 address or IPv6 /56, 1024; loopback is free
-	MaxStreams        int           // inbound streams, 8192
+	MaxStreams        int           // inbound streams, 4096
 	MaxStreamsPerPeer int           // inbound streams of one peer, 256
-	MaxMemory         int64         // bytes that receive windows may take, 1 GiB
+	MaxMemory         int64         // bytes that receive windows may take, 2 GiB; a stream pledges 256 KiB
 	DialTimeout       time.Duration // for one address, 5 s
 	Idle              time.Duration // patience of a Stream, 30 s
 
@@ -69,9 +69,9 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	setDefault(&c.MaxConns, 4096)
 	setDefault(&c.MaxConnsPerIP, 1024)
-	setDefault(&c.MaxStreams, 8192)
+	setDefault(&c.MaxStreams, 4096)
 	setDefault(&c.MaxStreamsPerPeer, 256)
-	setDefault(&c.MaxMemory, 1<<30)
+	setDefault(&c.MaxMemory, 2<<30)
 	setDefault(&c.DialTimeout, 5*time.Second)
 	setDefault(&c.Idle, 30*time.Second)
 	if c.Logger == nil {

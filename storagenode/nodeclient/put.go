@@ -36,6 +36,7 @@ type Put struct {
 	mu      sync.Mutex
 	segment order.SegmentID // of the shard being sent
 	pending []order.Stored  // ended, not yet answered
+	cut     bool            // by the node, as a write has shown
 	err     error
 }
 
@@ -202,12 +203,18 @@ func (p *Put) next() (order.Stored, error) {
 // What was sent may still be on its way, so there is twice the usual patience.
 // The caller holds the lock.
 func (p *Put) await() {
-	if len(p.pending) == 0 {
+	switch {
+	case p.cut:
+		p.s.SetReadDeadline(time.Now().Add(lastWord))
+	case len(p.pending) == 0:
 		p.s.SetReadDeadline(time.Time{})
-		return
+	default:
+		p.s.SetReadDeadline(time.Now().Add(2 * p.idle))
 	}
-	p.s.SetReadDeadline(time.Now().Add(2 * p.idle))
 }
+
+// lastWord is how long to wait for a node to say why it cut the stream.
+const lastWord = 2 * time.Second
 
 // sent turns the error of a write into that of the stream: a node that refuses
 // says why before it cuts the stream, and receive hears it.
@@ -216,14 +223,14 @@ func (p *Put) sent(err error) error {
 		return nil
 	}
 	if errors.Is(err, transport.ErrReset) {
-		p.s.SetReadDeadline(time.Now().Add(lastWord))
+		p.mu.Lock()
+		p.cut = true
+		p.await()
+		p.mu.Unlock()
 		<-p.over
 	}
 	return p.fail(err)
 }
-
-// lastWord is how long to wait for a node to say why it cut the stream.
-const lastWord = 2 * time.Second
 
 // fail cuts the stream, which ends with its first error, and returns that.
 func (p *Put) fail(err error) error {
