@@ -8,14 +8,14 @@ import (
 	"testing"
 
 	"github.com/cairnstorage/cairn/satellite/kv"
+	"github.com/cairnstorage/cairn/satellite/kv/badgerkv"
 )
 
 // BenchmarkUpdate is about a commit of a small object: two reads, three writes.
 func BenchmarkUpdate(b *testing.B) {
 	for _, writers := range []int{1, 8, 64} {
 		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
-			s := open(b, b.TempDir())
-			defer s.Close()
+			s := openDefault(b)
 			value := make([]byte, 150)
 			var next atomic.Uint64
 			b.SetParallelism(writers) // times GOMAXPROCS
@@ -58,9 +58,18 @@ func BenchmarkUpdate(b *testing.B) {
 	}
 }
 
-func filled(b *testing.B, n int) kv.Store {
-	s := open(b, b.TempDir())
+func openDefault(b *testing.B) kv.Store {
+	b.Helper()
+	s, err := badgerkv.Open(badgerkv.Config{Dir: b.TempDir(), Logger: quiet})
+	if err != nil {
+		b.Fatal(err)
+	}
 	b.Cleanup(func() { s.Close() })
+	return s
+}
+
+func filled(b *testing.B, n int) kv.Store {
+	s := openDefault(b)
 	value := make([]byte, 150)
 	for first := 0; first < n; first += 1000 {
 		err := s.Update(context.Background(), func(tx kv.Tx) error {
