@@ -39,6 +39,7 @@ type delivery struct {
 	receipts []*pb.Signed // by slot
 	causes   []error      // by slot
 	timer    *time.Timer  // cuts the stragglers
+	storedAt time.Time
 }
 
 func newDelivery(segment *segmentWriter, session *putSession) *delivery {
@@ -97,6 +98,7 @@ func (d *delivery) settle(slot int, signed *pb.Signed, err error) {
 	case signed != nil:
 		if d.held++; d.held == success {
 			close(d.stored)
+			d.storedAt = time.Now()
 			d.timer = time.AfterFunc(max(minStraggle, time.Since(d.began)/2), func() { d.cut(errSlow) })
 		}
 	case d.held < success && d.held+d.pending == success-1:
@@ -113,6 +115,23 @@ func (d *delivery) settle(slot int, signed *pb.Signed, err error) {
 	if lost {
 		d.cut(errNoUse)
 	}
+}
+
+// done tells whether a slot is, one way or the other.
+func (d *delivery) done(slot int) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.receipts[slot] != nil || d.causes[slot] != nil
+}
+
+// storedFor is how long the segment has been stored.
+func (d *delivery) storedFor() time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.storedAt.IsZero() {
+		return 0
+	}
+	return time.Since(d.storedAt)
 }
 
 // cut gives up every slot that is not done.
@@ -133,13 +152,7 @@ func (d *delivery) cutSlot(slot int, reason error) {
 }
 
 func (d *delivery) cutShard(slot int, reason error) {
-	if d.shards[slot] == nil {
-		return
-	}
-	d.mu.Lock()
-	done := d.receipts[slot] != nil || d.causes[slot] != nil
-	d.mu.Unlock()
-	if !done {
+	if d.shards[slot] != nil && !d.done(slot) {
 		d.session.slots[slot].cut(d.shards[slot], reason)
 		d.failed(slot, reason)
 	}

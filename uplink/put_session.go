@@ -91,11 +91,19 @@ func (s *putSession) deliver(segment *segmentWriter) *delivery {
 	return d
 }
 
-// behind tells whether a slot has so much to send still that it would only get
-// further behind.
+// overdue is how long after a segment was stored the slots that are not done are
+// given no further ones.
+const overdue = 500 * time.Millisecond
+
+// behind tells whether the slot has so much to do still that it would only get
+// further behind with more.
 func (s *slotSender) behind() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.given = slices.DeleteFunc(s.given, func(sh *shard) bool { return sh.delivery.done(s.slot) })
+	if len(s.given) > 0 && s.given[0].delivery.storedFor() > overdue {
+		return true
+	}
 	return s.left && s.backlog > maxLag
 }
 

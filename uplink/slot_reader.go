@@ -40,12 +40,13 @@ type slotReader struct {
 	used    atomic.Int64  // of the lease, in bytes
 
 	mu      sync.Mutex
-	queue   []*request // not yet sent
-	running bool       // run is
-	stream  *receiving // nil when there is none
-	parted  bool       // the session is over
-	slow    time.Time  // until then others are preferred
-	heard   time.Time  // when an answer came last, or the first question went out
+	queue   []*request    // not yet sent
+	running bool          // run is
+	stream  *receiving    // nil when there is none
+	parted  bool          // the session is over
+	slow    time.Time     // until then others are preferred
+	penalty time.Duration // by which slow was last moved on
+	heard   time.Time     // when an answer came last, or the first question went out
 }
 
 // maxAsked is how many requests are sent ahead.
@@ -195,7 +196,10 @@ func (r *slotReader) failed(err error) {
 func (r *slotReader) lag() {
 	r.mu.Lock()
 	now := time.Now()
-	r.slow = now.Add(slowFor)
+	if now.After(r.slow) {
+		r.penalty = min(max(2*r.penalty, minPenalty), maxPenalty)
+		r.slow = now.Add(r.penalty)
+	}
 	stream := r.stream
 	if stream != nil && (stream.owed == 0 || now.Sub(r.heard) < stallFor) {
 		stream = nil
@@ -207,7 +211,11 @@ func (r *slotReader) lag() {
 }
 
 const (
-	slowFor  = 5 * time.Second
+	// minPenalty is for how long a slot that was slow is not preferred; each time
+	// that it is slow again at once, that doubles, up to maxPenalty.
+	minPenalty = 5 * time.Second
+	maxPenalty = time.Minute
+	// stallFor is how long a slot that was slow may send nothing at all.
 	stallFor = 2 * time.Second
 )
 
@@ -277,6 +285,9 @@ func (s *receiving) received(err error) {
 	switch {
 	case err == nil:
 		s.reader.heard = time.Now()
+		if s.reader.heard.After(s.reader.slow) {
+			s.reader.penalty = 0
+		}
 	case over && s.err == nil:
 		s.err = err
 	}

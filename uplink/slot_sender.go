@@ -61,6 +61,7 @@ type slotSender struct {
 	wake    chan struct{} // holds a token when there may be something to do
 
 	mu       sync.Mutex
+	given    []*shard   // in order; those that are settled go at the next one
 	queue    []*shard   // the first is being sent
 	backlog  int        // parts in queue
 	stream   *answering // nil when there is none
@@ -83,6 +84,7 @@ func (s *slotSender) nudge() {
 // enqueue appends a shard.
 func (s *slotSender) enqueue(sh *shard) {
 	s.mu.Lock()
+	s.given = append(s.given, sh)
 	s.queue = append(s.queue, sh)
 	s.mu.Unlock()
 	s.nudge()
@@ -153,8 +155,14 @@ func (s *slotSender) close() {
 	s.nudge()
 }
 
-// run sends what is enqueued until the session is over.
+// run sends what is enqueued until the session is over. It connects at once, for
+// there will be something to send soon.
 func (s *slotSender) run() {
+	if s.session.peers.usable(s.node.address.ID) {
+		if _, err := s.open(new(shard)); err != nil && s.session.ctx.Err() == nil {
+			s.session.peers.failed(s.node.address.ID)
+		}
+	}
 	for {
 		sh := s.current()
 		if sh == nil {
