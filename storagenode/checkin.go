@@ -68,7 +68,7 @@ func (b *newsBox) take() *news {
 // when it cannot be reached: the node serves all the same.
 func (n *Node) checkInLoop(ctx context.Context, box *newsBox) {
 	pause := backoff.NewExponentialBackOff()
-	pause.InitialInterval, pause.MaxInterval = 500*time.Millisecond, 15*time.Second
+	pause.InitialInterval, pause.MaxInterval = 500*time.Millisecond, 5*time.Second
 	failing := false
 	for ctx.Err() == nil {
 		interval, err := n.checkIn(ctx, box)

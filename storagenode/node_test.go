@@ -256,8 +256,10 @@ func TestState(t *testing.T) {
 func TestLockData(t *testing.T) {
 	satellite := newFakeSatellite(t)
 	c := Config{Dir: shortDir(t), Satellite: satellite.serve(), Listen: []string{"/ip4/127.0.0.1/tcp/0"}, Reserve: 1 << 20}
-	if _, _, err := LockData(c.Dir); err == nil {
-		t.Error("a directory without a node")
+	if unlock, data, err := LockData(c.Dir); err != nil || len(data) != 0 {
+		t.Errorf("a directory without a node: %v, %v", data, err)
+	} else {
+		unlock()
 	}
 	_, stop := runNode(t, c)
 	if _, _, err := LockData(c.Dir); !errors.Is(err, durable.ErrLocked) {

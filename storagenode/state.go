@@ -274,8 +274,11 @@ func (s *state) held(node ident.ID) []groupState {
 }
 
 // LockData keeps nodes from being started in dir until unlock is called, and
-// says which data directories the node there has used.
+// says which data directories the node there has used, if that is known.
 func LockData(dir string) (unlock func(), data []string, err error) {
+	if _, err := os.Stat(dir); err != nil {
+		return nil, nil, err
+	}
 	lock, err := durable.LockQuietly(dir)
 	if err != nil {
 		return nil, nil, err
@@ -290,10 +293,5 @@ func LockData(dir string) (unlock func(), data []string, err error) {
 		unlock()
 		return nil, nil, err
 	}
-	data = slices.Sorted(maps.Keys(s.data))
-	if len(data) == 0 {
-		unlock()
-		return nil, nil, fmt.Errorf("%s is not the directory of a node that has run", dir)
-	}
-	return unlock, data, nil
+	return unlock, slices.Sorted(maps.Keys(s.data)), nil
 }

@@ -111,7 +111,7 @@ func Fsck(ctx context.Context, dir string, found func(Damage)) (Report, error) {
 	}
 	defer clean()
 	for _, n := range numbers {
-		if err := c.checkVolume(ctx, n); err != nil {
+		if err := c.walkVolume(ctx, n, os.O_RDONLY, c.checkRecord); err != nil {
 			return c.report, err
 		}
 	}
@@ -215,9 +215,9 @@ func (c *checker) readIndex(isNew bool) (err error) {
 	})
 }
 
-// checkVolume checks every record of a volume.
-func (c *checker) checkVolume(ctx context.Context, number uint32) error {
-	f, err := os.Open(volumePath(c.path, number))
+// walkVolume gives every record of a volume to each, and notes what is none.
+func (c *checker) walkVolume(ctx context.Context, number uint32, flag int, each func(*os.File, *record) error) error {
+	f, err := os.OpenFile(volumePath(c.path, number), flag, 0)
 	if err != nil {
 		return err
 	}
@@ -229,11 +229,11 @@ func (c *checker) checkVolume(ctx context.Context, number uint32) error {
 	case err != nil:
 		return err
 	case id != c.id || n != number:
-		c.damage(Damage{Fault: FaultVolume, Volume: number, Detail: "it belongs to another data directory or has another's name"})
+		c.damage(Damage{Fault: FaultVolume, Volume: number, Detail: "it belongs to another data directory or has another's name: move it away"})
 		return nil
 	}
 	return scanVolume(ctx, f, c.id, number, 0, func(rec *record) error {
-		return c.checkRecord(f, rec)
+		return each(f, rec)
 	}, func(offset, length int64) error {
 		c.damage(Damage{Fault: FaultJunk, Volume: number, Offset: offset, Detail: fmt.Sprintf("%d bytes are no record", length)})
 		return nil
@@ -247,45 +247,28 @@ func (c *checker) checkRecord(f *os.File, rec *record) error {
 		c.report.Pending++
 		return nil
 	}
-	d := Damage{Volume: rec.volume, Offset: rec.offset, Key: rec.key}
-	known, ok, err := entry{}, false, error(nil)
+	var known entry
+	var err error
+	has := false
 	if c.index != nil {
-		if known, ok, err = c.index.get(rec.key); err != nil {
+		if known, has, err = c.index.get(rec.key); err != nil {
 			return err
 		}
 	}
-	here := ok && known.place == rec.place
+	here := has && known.place == rec.place
 	if here {
 		c.seen[at] = true
-	}
-	behind := c.index != nil && (rec.volume > c.cpVolume || rec.volume == c.cpVolume && rec.offset >= c.cpOffset)
-	if !here && behind {
+	} else if c.isBehindCheckpoint(rec.place) {
 		c.report.Pending++
 		return nil
 	}
-	if rec.meta == nil {
-		d.Fault, d.Detail = FaultFooter, rec.why.Error()
-		c.damage(d)
-		return nil
-	}
-	switch err := verifyData(f, rec, c.buf); {
-	case errors.Is(err, ErrCorrupt):
-		d.Fault, d.Detail = FaultData, err.Error()
-	case err != nil:
+	d := Damage{Volume: rec.volume, Offset: rec.offset, Key: rec.key}
+	if d.Fault, d.Detail, err = c.judge(f, rec, known, has, here); err != nil {
 		return err
-	case c.index == nil: // that was noted already
-	case !ok:
-		d.Fault, d.Detail = FaultUnindexed, "the index does not have it: rebuild the index"
-	case !here:
-		d.Fault, d.Detail = FaultDuplicate, fmt.Sprintf("the index has it in volume %d at %d", known.volume, known.offset)
-	case known.Root != rec.meta.Root || known.Layout != rec.meta.Layout || known.Slot != rec.meta.Slot:
-		d.Fault, d.Detail = FaultEntry, "index and volume disagree: rebuild the index"
 	}
 	if d.Fault != "" {
 		c.damage(d)
-		return nil
-	}
-	if here {
+	} else if here {
 		c.report.Shards++
 		c.report.Bytes += known.Size()
 		if known.Live {
@@ -293,6 +276,33 @@ func (c *checker) checkRecord(f *os.File, rec *record) error {
 		}
 	}
 	return nil
+}
+
+func (c *checker) isBehindCheckpoint(p place) bool {
+	return c.index != nil && (p.volume > c.cpVolume || p.volume == c.cpVolume && p.offset >= c.cpOffset)
+}
+
+// judge says what is wrong with a record, if anything is. known is what the
+// index has of its shard, if it has it; here says whether it means this record.
+func (c *checker) judge(f *os.File, rec *record, known entry, has, here bool) (Fault, string, error) {
+	if rec.meta == nil {
+		return FaultFooter, rec.why.Error(), nil
+	}
+	err := verifyData(f, rec, c.buf)
+	switch {
+	case errors.Is(err, ErrCorrupt):
+		return FaultData, err.Error(), nil
+	case err != nil:
+		return "", "", err
+	case c.index == nil: // that was noted already
+	case !has:
+		return FaultUnindexed, "the index does not have it: rebuild the index", nil
+	case !here:
+		return FaultDuplicate, fmt.Sprintf("the index has it in volume %d at %d", known.volume, known.offset), nil
+	case known.Root != rec.meta.Root || known.Layout != rec.meta.Layout || known.Slot != rec.meta.Slot:
+		return FaultEntry, "index and volume disagree: rebuild the index", nil
+	}
+	return "", "", nil
 }
 
 // checkEntries finds what the index has and the volumes do not.

@@ -333,34 +333,3 @@ func (d *dir) giveBackAll(removed []entry) []place {
 	}
 	return punched
 }
-
-func (d *dir) countMissing(by int) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.missing += by
-}
-
-// checkpointIfDue sets a checkpoint when enough was appended since the last.
-func (d *dir) checkpointIfDue() {
-	d.mu.Lock()
-	due := d.appended >= checkpointEvery
-	d.mu.Unlock()
-	if !due || d.hasFree(d.indexFloor()) != nil {
-		return
-	}
-	if err := d.setCheckpoint(); err != nil {
-		d.log.Error("could not set a checkpoint", "error", err)
-	}
-}
-
-// syncFailed is for a volume whose sync failed: what the kernel then still has
-// of it nobody knows, so nothing more goes there. A full disk is no failure of
-// the disk.
-func (d *dir) syncFailed(v *volume, err error) {
-	d.mu.Lock()
-	v.sealed = true
-	d.mu.Unlock()
-	if !isFull(err) {
-		d.fail(err)
-	}
-}

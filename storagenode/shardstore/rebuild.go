@@ -60,7 +60,7 @@ func (c *checker) buildIndex(ctx context.Context, path string, numbers []uint32)
 	}
 	next := uint32(1)
 	for _, n := range numbers {
-		if err := c.rebuildVolume(ctx, n); err != nil {
+		if err := c.walkVolume(ctx, n, os.O_RDWR, c.rebuildRecord); err != nil {
 			return err
 		}
 		next = n + 1
@@ -71,31 +71,9 @@ func (c *checker) buildIndex(ctx context.Context, path string, numbers []uint32)
 	return errors.Join(err, c.index.sync())
 }
 
-// rebuildVolume enters the shards of a volume into the index.
-func (c *checker) rebuildVolume(ctx context.Context, number uint32) error {
-	v, err := openVolume(c.path, number)
-	if err != nil {
-		return err
-	}
-	defer v.file.Close()
-	id, n, err := readVolumeHeader(v.file)
-	switch {
-	case errors.Is(err, errFormat):
-		c.damage(Damage{Fault: FaultVolume, Volume: number, Detail: err.Error()})
-	case err != nil:
-		return err
-	case id != c.id || n != number:
-		return fmt.Errorf("volume file %s belongs to another data directory or has another's name: move it away", v.file.Name())
-	}
-	return scanVolume(ctx, v.file, c.id, number, 0, func(rec *record) error {
-		return c.rebuildRecord(v, rec)
-	}, func(offset, length int64) error {
-		c.damage(Damage{Fault: FaultJunk, Volume: number, Offset: offset, Detail: fmt.Sprintf("%d bytes are no record", length)})
-		return nil
-	})
-}
-
-func (c *checker) rebuildRecord(v *volume, rec *record) error {
+// rebuildRecord enters a sound record into the index, and gives back the space
+// of another.
+func (c *checker) rebuildRecord(f *os.File, rec *record) error {
 	d := Damage{Volume: rec.volume, Offset: rec.offset, Key: rec.key}
 	known, ok, err := c.index.get(rec.key)
 	if err != nil {
@@ -107,7 +85,7 @@ func (c *checker) rebuildRecord(v *volume, rec *record) error {
 	case ok:
 		d.Fault, d.Detail = FaultDuplicate, fmt.Sprintf("it is also in volume %d at %d", known.volume, known.offset)
 	default:
-		err := verifyData(v.file, rec, c.buf)
+		err := verifyData(f, rec, c.buf)
 		if err == nil {
 			c.report.Shards++
 			c.report.Bytes += rec.meta.Layout.ShardSize()
@@ -119,7 +97,7 @@ func (c *checker) rebuildRecord(v *volume, rec *record) error {
 		d.Fault, d.Detail = FaultData, err.Error()
 	}
 	c.damage(d)
-	return punch(v.file, rec.offset, rec.length())
+	return punch(f, rec.offset, rec.length())
 }
 
 // swapIndex puts the new index in place. A crash in between leaves a directory

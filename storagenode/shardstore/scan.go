@@ -27,7 +27,7 @@ func (r *record) entry() entry {
 }
 
 // scanVolume walks over the records of a volume from an offset on, skipping
-// holes. Bytes that are no record go to junk, page by page merged; what looks
+// holes. Bytes that are no record go to junk, as whole runs of pages; what looks
 // like a record within a shard is not one, as no shard knows the secret.
 func scanVolume(ctx context.Context, f *os.File, d identity, volume uint32, from int64,
 	found func(*record) error, junk func(offset, length int64) error) error {
@@ -36,15 +36,7 @@ func scanVolume(ctx context.Context, f *os.File, d identity, volume uint32, from
 	if err != nil {
 		return err
 	}
-	bad := int64(-1) // where junk began
-	flush := func(end int64) error {
-		if bad < 0 {
-			return nil
-		}
-		start := bad
-		bad = -1
-		return junk(start, end-start)
-	}
+	j := junkRun{report: junk, start: -1}
 	for offset := max(from, pageSize); ; {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -54,34 +46,59 @@ func scanVolume(ctx context.Context, f *os.File, d identity, volume uint32, from
 			return err
 		}
 		if !ok || next != offset {
-			if err := flush(offset); err != nil || !ok {
+			if err := j.end(offset); err != nil || !ok {
 				return err
 			}
 			offset = next
 		}
 		rec, err := readRecord(f, d, volume, offset, st.Size())
 		if errors.Is(err, errFormat) {
-			zero, zeroErr := isZeroPage(f, offset)
-			switch {
-			case zeroErr != nil:
-				return zeroErr
-			case !zero && bad < 0:
-				bad = offset
+			if err := j.page(f, offset); err != nil {
+				return err
 			}
 			offset += pageSize
 			continue
 		}
+		if err == nil {
+			err = j.end(offset)
+		}
+		if err == nil {
+			err = found(rec)
+		}
 		if err != nil {
-			return err
-		}
-		if err := flush(offset); err != nil {
-			return err
-		}
-		if err := found(rec); err != nil {
 			return err
 		}
 		offset += rec.length()
 	}
+}
+
+// A junkRun is pages one after the other that belong to no record.
+type junkRun struct {
+	report func(offset, length int64) error
+	start  int64 // or -1
+}
+
+// page takes in a page without a record. Zeros before any junk are only a hole
+// that the file system does not know of.
+func (j *junkRun) page(f io.ReaderAt, offset int64) error {
+	var page, zero [pageSize]byte
+	if _, err := f.ReadAt(page[:], offset); err != nil && !errors.Is(err, io.EOF) {
+		return err
+	}
+	if j.start < 0 && page != zero {
+		j.start = offset
+	}
+	return nil
+}
+
+// end reports the run, if there is one.
+func (j *junkRun) end(offset int64) error {
+	if j.start < 0 {
+		return nil
+	}
+	start := j.start
+	j.start = -1
+	return j.report(start, offset-start)
 }
 
 // readRecord reads the header and, if it is sound, the footer of the record at
@@ -119,15 +136,6 @@ func readFooter(f io.ReaderAt, d identity, p place) (*Meta, []merkle.Hash, error
 		return nil, nil, err
 	}
 	return decodeFooter(d, p, b[:n])
-}
-
-func isZeroPage(f io.ReaderAt, offset int64) (bool, error) {
-	var page, zero [pageSize]byte
-	n, err := f.ReadAt(page[:], offset)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return false, err
-	}
-	return page == zero && n >= 0, nil
 }
 
 // verifyData reads a record's shard and returns ErrCorrupt unless it is what

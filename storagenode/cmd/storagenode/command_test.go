@@ -148,7 +148,7 @@ func TestBadCommandLines(t *testing.T) {
 		{"info --dir " + dir, exitFailed, "no storage node is running"},
 		{"info --dir " + dir + " -o xml", exitUsage, "xml"},
 		{"fsck --dir " + dir, exitFailed, "not the directory of a node"},
-		{"rebuild-index --dir " + dir + "/none", exitFailed, "not the directory of a node"},
+		{"rebuild-index --dir " + dir + "/none", exitFailed, "no such file"},
 	} {
 		code, out, errOut := command(t.Context(), strings.Fields(tt.args)...)
 		if code != tt.code || !strings.Contains(errOut, tt.want) || out != "" {

@@ -47,6 +47,9 @@ func newInspectCommand(use, short string, inspect inspection, judge func(damages
 		if len(data) > 0 {
 			paths = data
 		}
+		if len(paths) == 0 {
+			return fmt.Errorf("%s is not the directory of a node that has run; if it is one, name its data directories with --data", dir)
+		}
 		damages := 0
 		for _, path := range paths {
 			n, err := inspectDir(cmd.Context(), cmd.OutOrStdout(), path, inspect)

@@ -1,0 +1,153 @@
+package shardstore
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/cairnstorage/cairn/storagenode/internal/durable"
+)
+
+// openDir opens a data directory, or makes one if path is empty and isNew.
+func openDir(path, known string, cfg *Config) (_ *dir, err error) {
+	d := &dir{
+		path:       path,
+		volumeSize: cfg.VolumeSize,
+		free:       cfg.statfs,
+		log:        cfg.Logger.With("data", path),
+		volumes:    make(map[uint32]*volume),
+	}
+	if known != "" && isEmpty(path) {
+		return nil, fmt.Errorf("%w: %s did hold one: check that its disk is mounted", ErrLost, path)
+	}
+	if err := os.MkdirAll(path, 0o700); err != nil {
+		return nil, err
+	}
+	if d.lock, err = durable.Lock(path); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			d.release()
+		}
+	}()
+	if err := d.identify(known, cfg.Random); err != nil {
+		return nil, err
+	}
+	if err := d.setReserve(cfg.Reserve); err != nil {
+		return nil, err
+	}
+	if err := d.openIndex(); err != nil {
+		return nil, err
+	}
+	return d, d.recover()
+}
+
+// isEmpty reports whether nothing of a store is in path.
+func isEmpty(path string) bool {
+	_, err1 := os.Stat(filepath.Join(path, identityFile))
+	_, err2 := os.Stat(filepath.Join(path, volumesDir))
+	return errors.Is(err1, fs.ErrNotExist) && errors.Is(err2, fs.ErrNotExist)
+}
+
+// identify reads who the directory is, or makes it someone if it is empty.
+func (d *dir) identify(known string, random io.Reader) (err error) {
+	d.identity, err = readIdentity(d.path)
+	if err == nil {
+		if known != "" && known != d.name() {
+			return fmt.Errorf("%w of this node: %s holds another one: check what is mounted there", ErrLost, d.path)
+		}
+		return nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%w: %w", ErrIndex, err)
+	}
+	if numbers, err := listVolumes(d.path); err == nil && len(numbers) > 0 {
+		return fmt.Errorf("%w: %s is gone", ErrIndex, filepath.Join(d.path, identityFile))
+	}
+	if err := errors.Join(fill(random, d.id[:]), fill(random, d.secret[:])); err != nil {
+		return err
+	}
+	return writeIdentity(d.path, d.identity)
+}
+
+func fill(random io.Reader, b []byte) error {
+	_, err := io.ReadFull(random, b)
+	return err
+}
+
+// name is the directory's id as text.
+func (d *dir) name() string { return hex.EncodeToString(d.id[:]) }
+
+// setReserve settles how much of the disk is to stay free, and makes sure that
+// there is enough for the index to be opened: Badger writes through memory
+// maps, and the process would die if the disk had no room for that.
+func (d *dir) setReserve(reserve int64) error {
+	free, total, err := d.free(d.path)
+	if err != nil {
+		return err
+	}
+	if reserve == 0 {
+		reserve = min(max(total/20, minReserve), maxReserve)
+	}
+	d.reserve = reserve
+	if free < d.indexFloor() {
+		return fmt.Errorf("%w: only %d bytes are free on the disk of %s: free at least %d", ErrFull, free, d.path, d.indexFloor())
+	}
+	return nil
+}
+
+// writeFloor is what must be free for anything more to be written; the rest
+// of the reserve is for the index's own upkeep.
+func (d *dir) writeFloor() int64 { return d.reserve / 4 * 3 }
+
+// indexFloor is what must be free for the index to be touched at all.
+func (d *dir) indexFloor() int64 { return d.reserve / 4 }
+
+// openIndex opens the index. Without volumes it may be made.
+func (d *dir) openIndex() error {
+	if err := os.MkdirAll(filepath.Join(d.path, volumesDir), 0o700); err != nil {
+		return err
+	}
+	numbers, err := listVolumes(d.path)
+	if err != nil {
+		return err
+	}
+	isNew := len(numbers) == 0
+	path := filepath.Join(d.path, indexDir)
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) && !isNew {
+		return fmt.Errorf("%w: %s is gone", ErrIndex, path)
+	}
+	if d.index, err = openIndex(path, false); err != nil {
+		return err
+	}
+	if err := d.index.checkIdentity(d.identity, isNew); err != nil {
+		return err
+	}
+	return durable.SyncDir(d.path)
+}
+
+// release gives back what openDir took.
+func (d *dir) release() error {
+	var errs []error
+	if d.index != nil {
+		// Badger writes what it holds in memory; see setReserve. Without
+		// that, it finds it in its log at the next start.
+		if d.hasFree(d.indexFloor()) == nil {
+			errs = append(errs, d.index.close())
+		} else {
+			d.log.Warn("left the index unclosed, since the disk is full")
+		}
+	}
+	for _, v := range d.volumes {
+		errs = append(errs, v.file.Close())
+	}
+	if d.lock != nil {
+		errs = append(errs, d.lock.Close())
+	}
+	return errors.Join(errs...)
+}
