@@ -226,3 +226,46 @@ func TestKillNodesDuringUploads(t *testing.T) {
 		}
 	}
 }
+
+// TestRestartKeepsEverything ends every process in order and starts it again,
+// then does the same with SIGKILL.
+func TestRestartKeepsEverything(t *testing.T) {
+	ctx := t.Context()
+	network := start(t, 4, "2/3/3/4")
+	project, err := uplink.Open(ctx, network.Grant)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer project.Close()
+	if _, err := project.CreateBucket(ctx, "kill"); err != nil {
+		t.Fatal(err)
+	}
+	var keys []string
+	for i := range 30 {
+		key := fmt.Sprint(i)
+		if err := put(ctx, project, key); err != nil {
+			t.Fatal(err)
+		}
+		keys = append(keys, key)
+	}
+	checkAll := func() {
+		t.Helper()
+		for _, key := range keys {
+			if err := check(ctx, project, key); err != nil {
+				t.Errorf("%s after a restart: %v", key, err)
+			}
+		}
+	}
+	if err := network.Restart(ctx); err != nil {
+		t.Fatal(err)
+	}
+	checkAll()
+	network.Satellite.Kill()
+	for _, node := range network.Nodes {
+		node.Kill()
+	}
+	if err := network.Restart(ctx); err != nil {
+		t.Fatal(err)
+	}
+	checkAll()
+}

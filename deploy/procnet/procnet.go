@@ -85,6 +85,19 @@ func (n *Network) start(ctx context.Context) error {
 	return n.createProject(ctx)
 }
 
+// Restart ends every process, then starts them all again on what they kept.
+func (n *Network) Restart(ctx context.Context) error {
+	if err := n.Close(); err != nil {
+		return err
+	}
+	for _, process := range append([]*Process{n.Satellite}, n.Nodes...) {
+		if err := process.Start(); err != nil {
+			return err
+		}
+	}
+	return n.AwaitNodes(ctx, len(n.Nodes))
+}
+
 // AwaitSatellite waits until the satellite answers on its admin socket. Once
 // it has, its listen address stays the same over restarts.
 func (n *Network) AwaitSatellite(ctx context.Context) error {
