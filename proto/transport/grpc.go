@@ -4,14 +4,17 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"sync"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/network"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/tap"
 
 	"github.com/cairnstorage/cairn/proto/ident"
 )
@@ -19,11 +22,25 @@ import (
 // MaxReply is the largest reply that DialGRPC's connections take, in bytes.
 const MaxReply = 16 << 20
 
-// Listener takes the streams that peers open with proto as connections.
+const (
+	listenersShare = 4  // connections of one peer to a Listener; DialGRPC makes one
+	maxCalls       = 32 // under way in one connection
+	// callTime is how long a call may take, from its first byte on: the request
+	// takes memory while it comes in.
+	callTime = time.Minute
+)
+
+// Listener takes the streams that peers open with proto as connections, at most
+// four of one peer at a time.
 func (h *Host) Listener(proto string) net.Listener {
 	ctx, cancel := context.WithCancel(h.ctx)
-	l := &listener{host: h, ctx: ctx, close: cancel, conns: make(chan *conn)}
+	l := &listener{host: h, ctx: ctx, close: cancel, conns: make(chan *conn), peers: make(map[ident.ID]int)}
 	h.Handle(proto, func(_ context.Context, s *Stream) {
+		if !l.enter(s.remote) {
+			s.raw.ResetWithError(network.StreamResourceLimitExceeded)
+			return
+		}
+		defer l.leave(s.remote)
 		s.SetIdle(0) // gRPC has keepalives of its own
 		c := &conn{Stream: s, local: h.id, done: make(chan struct{})}
 		select {
@@ -40,31 +57,45 @@ func (h *Host) Listener(proto string) net.Listener {
 	return l
 }
 
-// NewGRPCServer makes a server for ServeGRPC, which lets clients ping as DialGRPC's do.
-func NewGRPCServer(options ...grpc.ServerOption) *grpc.Server {
+// NewGRPCServer makes a server for ServeGRPC, which lets clients ping as
+// DialGRPC's do. admit, which may be nil, is asked before anything of a call but
+// its head is read; it must be quick, and its error is what the caller gets.
+func NewGRPCServer(admit func(ctx context.Context, method string) error, options ...grpc.ServerOption) *grpc.Server {
 	return grpc.NewServer(append([]grpc.ServerOption{
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 20 * time.Second}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{
+			Time: time.Minute, Timeout: 20 * time.Second, MaxConnectionIdle: 5 * time.Minute,
+		}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
-		grpc.MaxConcurrentStreams(256),
+		grpc.MaxConcurrentStreams(maxCalls),
 		grpc.ConnectionTimeout(20 * time.Second),
+		grpc.InTapHandle(func(ctx context.Context, call *tap.Info) (context.Context, error) {
+			if admit != nil {
+				if err := admit(ctx, call.FullMethodName); err != nil {
+					return nil, err
+				}
+			}
+			bounded, cancel := context.WithTimeout(ctx, callTime)
+			context.AfterFunc(ctx, cancel)
+			return bounded, nil
+		}),
 	}, options...)...)
 }
 
-// ServeGRPC serves peers that come by DialGRPC until server is stopped or the
-// Host is closed. Handlers learn who calls from PeerFromContext.
-func (h *Host) ServeGRPC(server *grpc.Server) error {
-	err := server.Serve(h.Listener(SatelliteProtocol))
+// ServeGRPC serves peers that come by DialGRPC with proto until server is
+// stopped or the Host is closed. Handlers learn who calls from PeerFromContext.
+func (h *Host) ServeGRPC(proto string, server *grpc.Server) error {
+	err := server.Serve(h.Listener(proto))
 	if h.ctx.Err() != nil {
 		return nil
 	}
 	return err
 }
 
-// DialGRPC makes a client of the server at to. It connects at the first call and
-// again by itself whenever the connection is lost.
-func (h *Host) DialGRPC(to Address, options ...grpc.DialOption) (*grpc.ClientConn, error) {
+// DialGRPC makes a client of the server of proto at to. It connects at the first
+// call and again by itself whenever the connection is lost.
+func (h *Host) DialGRPC(to Address, proto string, options ...grpc.DialOption) (*grpc.ClientConn, error) {
 	dial := func(ctx context.Context, _ string) (net.Conn, error) {
-		s, err := h.Open(ctx, to, SatelliteProtocol)
+		s, err := h.Open(ctx, to, proto)
 		if err != nil {
 			return nil, err
 		}
@@ -90,12 +121,24 @@ func (h *Host) DialGRPC(to Address, options ...grpc.DialOption) (*grpc.ClientCon
 
 // PeerFromContext is who calls the gRPC handler with this context.
 func PeerFromContext(ctx context.Context) (ident.ID, bool) {
+	addr, ok := callerOf(ctx)
+	return addr.id, ok
+}
+
+// RemoteIP is where the caller's connection comes from; the zero Addr if that is
+// not known.
+func RemoteIP(ctx context.Context) netip.Addr {
+	addr, _ := callerOf(ctx)
+	return addr.ip
+}
+
+func callerOf(ctx context.Context) (peerAddr, bool) {
 	from, ok := peer.FromContext(ctx)
 	if !ok {
-		return ident.ID{}, false
+		return peerAddr{}, false
 	}
 	addr, ok := from.Addr.(peerAddr)
-	return ident.ID(addr), ok
+	return addr, ok
 }
 
 // listener hands streams to Accept.
@@ -104,6 +147,25 @@ type listener struct {
 	ctx   context.Context
 	close context.CancelFunc
 	conns chan *conn
+
+	mu    sync.Mutex
+	peers map[ident.ID]int // connections
+}
+
+func (l *listener) enter(id ident.ID) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.peers[id] >= listenersShare {
+		return false
+	}
+	l.peers[id]++
+	return true
+}
+
+func (l *listener) leave(id ident.ID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	release(l.peers, id)
 }
 
 func (l *listener) Accept() (net.Conn, error) {
@@ -116,7 +178,7 @@ func (l *listener) Accept() (net.Conn, error) {
 }
 
 func (l *listener) Close() error   { l.close(); return nil }
-func (l *listener) Addr() net.Addr { return peerAddr(l.host.id) }
+func (l *listener) Addr() net.Addr { return peerAddr{id: l.host.id} }
 
 // conn is a Stream as a net.Conn.
 type conn struct {
@@ -132,11 +194,16 @@ func (c *conn) Close() error {
 	return err
 }
 
-func (c *conn) LocalAddr() net.Addr  { return peerAddr(c.local) }
-func (c *conn) RemoteAddr() net.Addr { return peerAddr(c.remote) }
+func (c *conn) LocalAddr() net.Addr { return peerAddr{id: c.local} }
+func (c *conn) RemoteAddr() net.Addr {
+	return peerAddr{c.remote, remoteIP(c.raw.Conn().RemoteMultiaddr())}
+}
 
-// peerAddr is a party as a net.Addr.
-type peerAddr ident.ID
+// peerAddr is a party as a net.Addr, and the address it comes from.
+type peerAddr struct {
+	id ident.ID
+	ip netip.Addr
+}
 
 func (peerAddr) Network() string  { return "libp2p" }
-func (a peerAddr) String() string { return ident.ID(a).String() }
+func (a peerAddr) String() string { return a.id.String() }

@@ -28,10 +28,10 @@ func (whoami) Check(ctx context.Context, _ *health.HealthCheckRequest) (*health.
 
 func serveWhoami(t *testing.T, h *Host) *grpc.Server {
 	t.Helper()
-	server := NewGRPCServer()
+	server := NewGRPCServer(nil)
 	health.RegisterHealthServer(server, whoami{})
 	done := make(chan error, 1)
-	go func() { done <- h.ServeGRPC(server) }()
+	go func() { done <- h.ServeGRPC(SatelliteProtocol, server) }()
 	t.Cleanup(func() {
 		server.Stop()
 		if err := <-done; err != nil {
@@ -51,7 +51,7 @@ func ask(t *testing.T, conn *grpc.ClientConn, options ...grpc.CallOption) (strin
 
 func dialGRPC(t *testing.T, h *Host, to Address) *grpc.ClientConn {
 	t.Helper()
-	conn, err := h.DialGRPC(to)
+	conn, err := h.DialGRPC(to, SatelliteProtocol)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,10 +97,10 @@ func TestGRPCRedial(t *testing.T) {
 	to := addressOf(t, first)
 	client := newHost(t, nil)
 	conn := dialGRPC(t, client, to)
-	old := NewGRPCServer()
+	old := NewGRPCServer(nil)
 	health.RegisterHealthServer(old, whoami{})
 	done := make(chan error, 1)
-	go func() { done <- first.ServeGRPC(old) }()
+	go func() { done <- first.ServeGRPC(SatelliteProtocol, old) }()
 	if _, err := ask(t, conn); err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -39,7 +40,8 @@ type Host struct {
 	serves sync.WaitGroup
 
 	mu      sync.Mutex
-	streams map[ident.ID]int // being served
+	streams map[ident.ID]int     // being served
+	from    map[netip.Prefix]int // of them, from one address; loopback is not counted
 	total   int
 }
 
@@ -61,7 +63,7 @@ func New(c Config) (*Host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("transport: %w", err)
 	}
-	h := &Host{config: c, id: c.Key.ID(), host: inner, streams: make(map[ident.ID]int)}
+	h := &Host{config: c, id: c.Key.ID(), host: inner, streams: make(map[ident.ID]int), from: make(map[netip.Prefix]int)}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	// One by one: libp2p itself would be content if any of them can be had.
 	for _, addr := range listen {
@@ -238,11 +240,12 @@ func (h *Host) Open(ctx context.Context, to Address, proto string) (*Stream, err
 func (h *Host) Handle(proto string, serve func(ctx context.Context, s *Stream)) {
 	h.host.SetStreamHandler(protocol.ID(proto), func(raw network.Stream) {
 		id, ok := fromPeer(raw.Conn().RemotePeer())
-		if !ok || !h.enter(id) {
+		place := placeOf(raw.Conn().RemoteMultiaddr())
+		if !ok || !h.enter(id, place) {
 			raw.ResetWithError(network.StreamResourceLimitExceeded)
 			return
 		}
-		defer h.leave(id)
+		defer h.leave(id, place)
 		s := &Stream{raw: raw, rw: raw, remote: id, protocol: proto}
 		s.SetIdle(h.config.Idle)
 		defer s.Refuse() // nothing, once serve has closed it
@@ -250,26 +253,38 @@ func (h *Host) Handle(proto string, serve func(ctx context.Context, s *Stream)) 
 	})
 }
 
-func (h *Host) enter(id ident.ID) bool {
+func (h *Host) enter(id ident.ID, place netip.Prefix) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.ctx.Err() != nil || h.total >= h.config.MaxStreams || h.streams[id] >= h.config.MaxStreamsPerPeer {
+	if h.ctx.Err() != nil || h.total >= h.config.MaxStreams || h.streams[id] >= h.config.MaxStreamsPerPeer ||
+		place.IsValid() && h.from[place] >= max(h.config.MaxStreams/4, 1) {
 		return false
 	}
 	h.total++
 	h.streams[id]++
+	if place.IsValid() {
+		h.from[place]++
+	}
 	h.serves.Add(1)
 	return true
 }
 
-func (h *Host) leave(id ident.ID) {
+func (h *Host) leave(id ident.ID, place netip.Prefix) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.total--
-	if h.streams[id]--; h.streams[id] == 0 {
-		delete(h.streams, id)
+	release(h.streams, id)
+	if place.IsValid() {
+		release(h.from, place)
 	}
 	h.serves.Done()
+}
+
+// release takes one from a count, and the count away when nothing is left.
+func release[K comparable](counts map[K]int, k K) {
+	if counts[k]--; counts[k] <= 0 {
+		delete(counts, k)
+	}
 }
 
 // Connected reports whether there is a connection to the peer.

@@ -17,7 +17,8 @@ const (
 	connsPerPeer = 8       // a peer needs one; two dials may cross, and QUIC may stand beside TCP
 	spareStreams = 16      // libp2p's own, such as identify, beside those of a peer
 	peerMemory   = 1 << 28 // receive windows of one peer
-	transient    = 512     // connections not yet authenticated
+	strangers    = 64      // connections of one address not yet authenticated; loopback is free
+	transient    = 2048    // those of all
 )
 
 // newResourceManager bounds what all peers, and each of them, may take. The
@@ -43,12 +44,16 @@ func newResourceManager(c Config) (network.ResourceManager, error) {
 			Memory: rcmgr.LimitVal64(min(c.MaxMemory, peerMemory)),
 		},
 	}
-	return rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(limits.Build(rcmgr.InfiniteLimits)),
+	inner, err := rcmgr.NewResourceManager(rcmgr.NewFixedLimiter(limits.Build(rcmgr.InfiniteLimits)),
 		rcmgr.WithMetricsDisabled(),
 		rcmgr.WithLimitPerSubnet(
 			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 32, ConnCount: c.MaxConnsPerIP}},
 			[]rcmgr.ConnLimitPerSubnet{{PrefixLength: 56, ConnCount: c.MaxConnsPerIP}}),
 		rcmgr.WithConnRateLimiters(newRateLimiter(c)))
+	if err != nil {
+		return nil, err
+	}
+	return &doorkeeper{ResourceManager: inner, waiting: make(map[netip.Prefix]int)}, nil
 }
 
 // newRateLimiter bounds how fast one address may connect: a handshake costs

@@ -13,8 +13,12 @@ import (
 	"github.com/cairnstorage/cairn/proto/ident"
 )
 
-// SatelliteProtocol carries the API of satellites, gRPC over streams.
-const SatelliteProtocol = "/cairn/satellite/1"
+// The APIs of satellites, gRPC over streams: one for uplinks, one for storage
+// nodes. Anyone may become a node, so what that one takes is bounded tighter.
+const (
+	SatelliteProtocol = "/cairn/satellite/1"
+	NodesProtocol     = "/cairn/nodes/1"
+)
 
 // MinRate is the slowest a peer may send or take a message, in bytes per second.
 const MinRate = 4 << 10

@@ -1,0 +1,206 @@
+package nodeclient
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cairnstorage/cairn/proto/merkle"
+	"github.com/cairnstorage/cairn/proto/order"
+	"github.com/cairnstorage/cairn/proto/pb"
+	"github.com/cairnstorage/cairn/proto/transport"
+	"github.com/cairnstorage/cairn/proto/wire"
+)
+
+// get asks for and receives the first so many bytes of the shard.
+func (n *node) get(g *Get, length int) ([]byte, error) {
+	if err := g.Request(n.shard.id, 0, length); err != nil {
+		return nil, err
+	}
+	into := make([]byte, length)
+	return into, g.Receive(into)
+}
+
+func frame(data []byte) []byte { return append(make([]byte, wire.HeaderSize), data...) }
+
+func TestGetAnswers(t *testing.T) {
+	fail := func(s nodeStream, err error) { s.w.WriteControl(wire.TypeFail, wire.ToFail(err)) }
+	cases := map[string]struct {
+		answer func(n *node, s nodeStream)
+		want   error
+		goesOn bool
+	}{
+		"one frame": {func(n *node, s nodeStream) { s.w.WriteData(frame(n.shard.data[:1000])) }, nil, true},
+		"two frames": {func(n *node, s nodeStream) {
+			s.w.WriteData(frame(n.shard.data[:1]))
+			s.w.WriteData(frame(n.shard.data[1:1000]))
+		}, nil, true},
+		"not found": {func(n *node, s nodeStream) { fail(s, wire.ErrNotFound) }, wire.ErrNotFound, true},
+		"exhausted": {func(n *node, s nodeStream) { fail(s, order.ErrAmount) }, order.ErrAmount, true},
+		"corrupt, on the way": {func(n *node, s nodeStream) {
+			s.w.WriteData(frame(n.shard.data[:10]))
+			fail(s, wire.ErrCorrupt)
+		}, wire.ErrCorrupt, true},
+		"too many bytes": {func(n *node, s nodeStream) { s.w.WriteData(frame(n.shard.data[:1001])) }, ErrMisbehaved, false},
+		"too many in two": {func(n *node, s nodeStream) {
+			s.w.WriteData(frame(n.shard.data[:999]))
+			s.w.WriteData(frame(n.shard.data[:2]))
+		}, ErrMisbehaved, false},
+		"too few":       {func(n *node, s nodeStream) { s.w.WriteData(frame(n.shard.data[:999])); s.Close() }, transport.ErrReset, false},
+		"cut frame":     {func(n *node, s nodeStream) { s.Write([]byte{3, 0, 0, 3, 232, 1}); s.Close() }, ErrMisbehaved, false},
+		"proof":         {func(n *node, s nodeStream) { s.w.WriteControl(wire.TypeProof, &pb.Proof{}) }, ErrMisbehaved, false},
+		"no frame":      {func(n *node, s nodeStream) { s.Write(make([]byte, 100)) }, ErrMisbehaved, false},
+		"resets":        {func(n *node, s nodeStream) { s.Reset() }, transport.ErrReset, false},
+		"stalls":        {func(n *node, s nodeStream) {}, transport.ErrStalled, false},
+		"stalls midway": {func(n *node, s nodeStream) { s.w.WriteData(frame(n.shard.data[:10])) }, transport.ErrStalled, false},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t, func(n *node, s nodeStream) {
+				s.SetIdle(0)
+				s.until(wire.TypeGet)
+				c.answer(n, s)
+				for s.until(wire.TypeGet) {
+					s.w.WriteData(frame(n.shard.data[:500]))
+				}
+			})
+			var idle time.Duration
+			if c.want == transport.ErrStalled {
+				idle = 50 * time.Millisecond
+			}
+			g := n.openGet(idle)
+			got, err := n.get(g, 1000)
+			if !errors.Is(err, c.want) || err == nil && !bytes.Equal(got, n.shard.data[:1000]) {
+				t.Errorf("got %v, want %v", err, c.want)
+			}
+			if err != nil && (len(err.Error()) > 200 || !strings.Contains(err.Error(), n.key.ID().Short())) {
+				t.Errorf("%q", err)
+			}
+			got, again := n.get(g, 500)
+			if c.goesOn && (again != nil || !bytes.Equal(got, n.shard.data[:500])) {
+				t.Errorf("the next request: %v", again)
+			}
+			if !c.goesOn && again == nil {
+				t.Error("the stream goes on")
+			}
+		})
+	}
+}
+
+// prove answers a Prove for one leaf with a proof that change spoils.
+func (n *node) prove(s nodeStream, change func(m *pb.Proof, leaves []byte) []byte) {
+	offset, length, err := merkle.Window(n.shard.layout, 3, 1)
+	if err != nil {
+		n.t.Error(err)
+	}
+	window := n.shard.data[offset:][:length]
+	proof, err := merkle.Prove(n.shard.layout, slot, n.shard.roots, n.shard.hasher.Subtrees(), 3, 1, window)
+	if err != nil {
+		n.t.Error(err)
+	}
+	m := &pb.Proof{
+		Size: uint64(n.shard.layout.Size), Path: merkle.JoinHashes(proof.Path), SlotPath: merkle.JoinHashes(proof.SlotPath),
+		Length: merkle.LeafSize,
+	}
+	leaves := change(m, bytes.Clone(n.shard.data[3*merkle.LeafSize:][:merkle.LeafSize]))
+	s.w.WriteControl(wire.TypeProof, m)
+	if len(leaves) > 0 {
+		s.w.WriteData(frame(leaves))
+	}
+}
+
+func TestProofsAreChecked(t *testing.T) {
+	cases := map[string]struct {
+		change func(m *pb.Proof, leaves []byte) []byte
+		want   error
+	}{
+		"good":         {func(m *pb.Proof, leaves []byte) []byte { return leaves }, nil},
+		"leaf changed": {func(m *pb.Proof, leaves []byte) []byte { leaves[4095] ^= 1; return leaves }, ErrWrongProof},
+		"path changed": {func(m *pb.Proof, leaves []byte) []byte { m.Path[0] ^= 1; return leaves }, ErrWrongProof},
+		"path cut":     {func(m *pb.Proof, leaves []byte) []byte { m.Path = m.Path[32:]; return leaves }, ErrWrongProof},
+		"slot path longer": {func(m *pb.Proof, leaves []byte) []byte {
+			m.SlotPath = append(m.SlotPath, m.Path[:32]...)
+			return leaves
+		}, ErrWrongProof},
+		"slot path changed": {func(m *pb.Proof, leaves []byte) []byte { m.SlotPath[31] ^= 128; return leaves }, ErrWrongProof},
+		"torn path":         {func(m *pb.Proof, leaves []byte) []byte { m.Path = m.Path[1:]; return leaves }, ErrMisbehaved},
+		"torn slot path":    {func(m *pb.Proof, leaves []byte) []byte { m.SlotPath = m.SlotPath[1:]; return leaves }, ErrMisbehaved},
+		"other size":        {func(m *pb.Proof, leaves []byte) []byte { m.Size += 64; return leaves }, ErrMisbehaved},
+		"other length":      {func(m *pb.Proof, leaves []byte) []byte { m.Length = 1 << 31; return leaves }, ErrMisbehaved},
+		"more leaves":       {func(m *pb.Proof, leaves []byte) []byte { return append(leaves, 1) }, ErrMisbehaved},
+		"fewer leaves":      {func(m *pb.Proof, leaves []byte) []byte { return leaves[1:] }, transport.ErrStalled},
+		"no leaves":         {func(m *pb.Proof, leaves []byte) []byte { return nil }, transport.ErrStalled},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t, func(n *node, s nodeStream) {
+				s.SetIdle(0)
+				for s.until(wire.TypeProve) {
+					n.prove(s, c.change)
+				}
+			})
+			var idle time.Duration
+			if c.want == transport.ErrStalled {
+				idle = 50 * time.Millisecond
+			}
+			g := n.openGet(idle)
+			leaves, err := g.Prove(n.shard.id, n.shard.layout, n.shard.root, slot, 3, 1)
+			if !errors.Is(err, c.want) {
+				t.Errorf("got %v, want %v", err, c.want)
+			}
+			if (err == nil) != (leaves != nil) {
+				t.Error("leaves were given that are not proved")
+			}
+		})
+	}
+}
+
+// Reset frees whoever waits.
+func TestGetReset(t *testing.T) {
+	n := newNode(t, func(n *node, s nodeStream) { s.SetIdle(0); s.until(0) })
+	for name, wait := range map[string]func(g *Get) error{
+		"Receive of no request": func(g *Get) error { return g.Receive(make([]byte, 1)) },
+		"Receive": func(g *Get) error {
+			_, err := n.get(g, 1)
+			return err
+		},
+		"Request": func(g *Get) error {
+			for {
+				if err := g.Request(n.shard.id, 0, 1); err != nil {
+					return err
+				}
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := n.openGet(0)
+			result := make(chan error, 1)
+			go func() { result <- wait(g) }()
+			g.Reset()
+			if err := <-result; !errors.Is(err, ErrOver) {
+				t.Errorf("got %v", err)
+			}
+			if err := g.Request(n.shard.id, 0, 1); !errors.Is(err, ErrOver) {
+				t.Errorf("and then %v", err)
+			}
+		})
+	}
+}
+
+func TestGetClose(t *testing.T) {
+	ended := make(chan error, 1)
+	n := newNode(t, func(n *node, s nodeStream) {
+		_, err := s.r.Next()
+		ended <- err
+	})
+	g := n.openGet(0)
+	if err := g.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-ended; err != io.EOF && !errors.Is(err, transport.ErrReset) {
+		t.Errorf("the node sees %v", err)
+	}
+}
