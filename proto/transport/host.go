@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -221,8 +223,11 @@ func (h *Host) Open(ctx context.Context, to Address, proto string) (*Stream, err
 			break
 		}
 		// A connection may break just now; a new one is worth a try.
+		if errors.Is(err, network.ErrNoConn) {
+			err = io.EOF
+		}
 		if attempt > 0 || ctx.Err() != nil {
-			return nil, fmt.Errorf("peer %s: open a stream: %w", to.ID.Short(), cause(err))
+			return nil, unreachable(to, strings.Join(to.Addrs, ", "), cause(err))
 		}
 	}
 	if err := raw.SetProtocol(protocol.ID(proto)); err != nil {
