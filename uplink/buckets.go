@@ -56,6 +56,11 @@ func (p *Project) Buckets(ctx context.Context) iter.Seq2[Bucket, error] {
 				return
 			}
 			for _, b := range res.Buckets {
+				if b.Name <= after {
+					yield(Bucket{}, fmt.Errorf("list buckets: %w: the satellite's list is out of order", ErrCorrupt))
+					return
+				}
+				after = b.Name
 				if !yield(bucketOf(b), nil) {
 					return
 				}
@@ -63,7 +68,6 @@ func (p *Project) Buckets(ctx context.Context) iter.Seq2[Bucket, error] {
 			if !res.More || len(res.Buckets) == 0 {
 				return
 			}
-			after = res.Buckets[len(res.Buckets)-1].Name
 		}
 	}
 }

@@ -23,6 +23,8 @@ var (
 	ErrObjectNotFound = satclient.ErrObjectNotFound
 	// ErrObjectExists: the key is taken and IfAbsent was asked.
 	ErrObjectExists = satclient.ErrObjectExists
+	// ErrObjectChanged: the object was replaced since it was read.
+	ErrObjectChanged = satclient.ErrChanged
 	// ErrDenied: the access grant does not allow this.
 	ErrDenied = satclient.ErrDenied
 	// ErrTooFewNodes: too few storage nodes are online to write, or to read.

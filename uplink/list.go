@@ -206,10 +206,11 @@ type page struct {
 // fetch gets page after page until the last, an error or the end of ctx.
 func (l *lister) fetch(ctx context.Context, fetched chan<- page, req *pb.ListObjectsRequest) {
 	defer close(fetched)
+	var last *pb.ListItem
 	for more := true; more; {
 		res, err := l.p.sat.ListObjects(ctx, req)
-		if err == nil && res.More && bytes.Compare(res.Next, req.After) <= 0 {
-			err = fmt.Errorf("%w: the satellite's list does not advance", ErrCorrupt)
+		if err == nil {
+			last, err = checkOrder(last, res)
 		}
 		next := page{items: res.GetItems(), err: err}
 		select {
@@ -220,6 +221,36 @@ func (l *lister) fetch(ctx context.Context, fetched chan<- page, req *pb.ListObj
 		req = proto.CloneOf(req) // the transport may still hold the old one
 		req.After, more = res.GetNext(), err == nil && res.GetMore()
 	}
+}
+
+// checkOrder checks that a page goes on after the last item before it, in
+// ascending order, and returns its own last item. As names cannot be made up
+// without the key, a list that only goes forward comes to an end.
+func checkOrder(last *pb.ListItem, res *pb.ListObjectsResponse) (*pb.ListItem, error) {
+	if res.More && len(res.Items) == 0 {
+		return nil, fmt.Errorf("%w: the satellite's list does not advance", ErrCorrupt)
+	}
+	for _, item := range res.Items {
+		if last != nil && !precedes(last, item) {
+			return nil, fmt.Errorf("%w: the satellite's list is out of order", ErrCorrupt)
+		}
+		last = item
+	}
+	return last, nil
+}
+
+// precedes tells the order of a list: by sealed name, and an object before the
+// prefix of its name.
+func precedes(a, b *pb.ListItem) bool {
+	order := bytes.Compare(sealedName(a), sealedName(b))
+	return order < 0 || order == 0 && len(a.Prefix) == 0 && len(b.Prefix) > 0
+}
+
+func sealedName(item *pb.ListItem) []byte {
+	if len(item.Prefix) > 0 {
+		return item.Prefix
+	}
+	return item.GetObject().GetKey()
 }
 
 // item decrypts one line of a satellite's list of dir.

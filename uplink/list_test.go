@@ -162,6 +162,8 @@ func TestListRefuses(t *testing.T) {
 	}
 	for what, spoil := range map[string]func(*pb.ListObjectsResponse){
 		"standing still":  func(r *pb.ListObjectsResponse) { r.More, r.Next = true, nil },
+		"the same again":  func(r *pb.ListObjectsResponse) { r.Items = append(r.Items, r.Items[len(r.Items)-1]) },
+		"no items":        func(r *pb.ListObjectsResponse) { r.Items, r.More = nil, true },
 		"nothing":         func(r *pb.ListObjectsResponse) { r.Items = []*pb.ListItem{{}} },
 		"a bad frame":     func(r *pb.ListObjectsResponse) { r.Items = []*pb.ListItem{{Prefix: []byte{0}}} },
 		"outside the dir": func(r *pb.ListObjectsResponse) { r.Items[0].Object.Key, _ = mustCipher(t, p).Encrypt("c/b") },
@@ -169,6 +171,42 @@ func TestListRefuses(t *testing.T) {
 		s.spoil = spoil
 		if err := first(p, "bucket", ListOptions{Prefix: "a/"}); !errors.Is(err, ErrCorrupt) {
 			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+// A satellite that lists the same names over and over comes to no effect.
+func TestListInOrder(t *testing.T) {
+	p, s := newTestProject(t, 1)
+	makeBucket(t, p, "bucket")
+	for _, key := range []string{"a", "a/b", "b", "c", "d/e"} {
+		putTest(t, p, "bucket", key, Object{})
+	}
+	count := func(o ListOptions) (n int, err error) {
+		for _, err = range p.List(t.Context(), "bucket", o) {
+			n++
+		}
+		return n, err
+	}
+	for _, page := range []int{1, 2, 3, 10} {
+		s.page = page
+		if n, err := count(ListOptions{}); n != 5 || err != nil {
+			t.Errorf("pages of %d: %d items, %v", page, n, err)
+		}
+	}
+	s.page = 2
+	next := 0
+	s.spoil = func(r *pb.ListObjectsResponse) {
+		if r.More = true; len(r.Items) < 2 {
+			r.Next = nil
+		} else {
+			next++
+			r.Next = append(r.Next[:0:0], 0, byte(next)) // onwards in name only
+		}
+	}
+	for _, o := range []ListOptions{{}, {Recursive: true}, {Recursive: true, Unsorted: true}} {
+		if n, err := count(o); n > 6 || !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%+v: %d items, %v", o, n, err)
 		}
 	}
 }

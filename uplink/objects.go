@@ -23,6 +23,7 @@ type Object struct {
 	Modified time.Time         // as its uploader said; zero when not said or not asked for
 	Metadata map[string]string // as its uploader said
 	Segments int               // 0 for an object that is small enough to be kept inline
+	Version  string            // tells it from what had or will have its key; opaque bytes
 }
 
 // Stat returns an object with its metadata. Errors: ErrBucketNotFound,
@@ -77,6 +78,7 @@ func objectOf(key string, o *pb.Object, secret *pb.ObjectSecret) Object {
 		Size:     int64(o.Size),
 		Created:  time.UnixMilli(o.Created),
 		Segments: int(o.Segments),
+		Version:  string(o.Version),
 	}
 	if secret != nil {
 		object.Metadata = maps.Clone(secret.Metadata)
@@ -104,6 +106,38 @@ func (p *Project) Delete(ctx context.Context, bucket, key string) error {
 		return at(ErrObjectNotFound, "delete", bucket, key)
 	}
 	return nil
+}
+
+// DeleteVersion removes an object unless it has been replaced since o was
+// read. That it is gone is no error. Errors: ErrBucketNotFound, ErrObjectChanged.
+func (p *Project) DeleteVersion(ctx context.Context, bucket string, o Object) error {
+	n, err := p.name(bucket, o.Key)
+	if err != nil {
+		return err
+	}
+	if o.Version == "" {
+		return n.at(errors.New("the version to delete is not given"), "delete")
+	}
+	res, err := p.sat.DeleteObjects(ctx, &pb.DeleteObjectsRequest{
+		Bucket: bucket, Keys: [][]byte{n.sealed}, Versions: [][]byte{[]byte(o.Version)},
+	})
+	switch {
+	case err != nil:
+		return n.at(err, "delete")
+	case len(res.Found) == 1 && res.Found[0]:
+		return nil
+	}
+	// It was replaced, or deleted, perhaps by a first try whose answer was lost.
+	present, err := p.sat.GetObject(ctx, &pb.GetObjectRequest{Bucket: bucket, Key: n.sealed, StatOnly: true})
+	switch {
+	case errors.Is(err, ErrObjectNotFound):
+		return nil
+	case err == nil && string(present.GetObject().GetVersion()) == o.Version:
+		err = fmt.Errorf("%w: the satellite neither deletes the object nor has another version", ErrCorrupt)
+	case err == nil:
+		err = ErrObjectChanged
+	}
+	return n.at(err, "delete")
 }
 
 // DeleteMany removes any number of objects and says for each whether it was

@@ -226,6 +226,39 @@ func TestCopyAndMove(t *testing.T) {
 	}
 }
 
+func TestDeleteVersion(t *testing.T) {
+	p, s := newTestProject(t, 1)
+	ctx := t.Context()
+	makeBucket(t, p, "bucket")
+	putTest(t, p, "bucket", "a", Object{Size: 1})
+	old, err := p.Stat(ctx, "bucket", "a")
+	if err != nil || old.Version == "" {
+		t.Fatalf("%+v, %v", old, err)
+	}
+	putTest(t, p, "bucket", "a", Object{Size: 2})
+	if err := p.DeleteVersion(ctx, "bucket", old); !errors.Is(err, ErrObjectChanged) {
+		t.Errorf("a version replaced: %v", err)
+	}
+	present, err := p.Stat(ctx, "bucket", "a")
+	if err != nil || present.Size != 2 || present.Version == old.Version {
+		t.Fatalf("%+v, %v", present, err)
+	}
+	if err := p.DeleteVersion(ctx, "bucket", Object{Key: "a"}); err == nil {
+		t.Error("deleted without a version")
+	}
+	for range 2 { // the second time it is gone
+		if err := p.DeleteVersion(ctx, "bucket", present); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := len(s.buckets["bucket"]); n != 0 {
+		t.Errorf("%d objects are left", n)
+	}
+	if err := p.DeleteVersion(ctx, "other", present); !errors.Is(err, ErrBucketNotFound) {
+		t.Errorf("no bucket: %v", err)
+	}
+}
+
 // A source that is replaced between the two steps of a copy is read again.
 func TestCopyOfChanging(t *testing.T) {
 	p, s := newTestProject(t, 1)

@@ -14,10 +14,12 @@ const (
 	// maxLag is how many parts may wait for a slot before the upload waits for
 	// it: enough to keep its stream busy.
 	maxLag = 4
-	// patience is how long an upload waits for slots that are behind while
-	// enough others are not. From then on they are on their own until they have
-	// caught up.
-	patience = 100 * time.Millisecond
+	// patience is how long an upload waits in a row for slots that are behind
+	// while enough others are not; then they are on their own until they have
+	// caught up. It is used up by waiting, and comes back in patienceShare times
+	// the time it took to use.
+	patience      = 100 * time.Millisecond
+	patienceShare = 10
 )
 
 // A putSession sends segments to the nodes of one group: a sender for each
@@ -33,6 +35,9 @@ type putSession struct {
 	slots  []*slotSender
 	tasks  sync.WaitGroup
 	moved  chan struct{} // holds a token when a slot has got on
+
+	patient time.Duration // what is left of patience
+	paced   time.Time     // when that was counted
 
 	mu     sync.Mutex // held while a delivery is enqueued: the order is the same at all slots
 	parted bool
@@ -109,49 +114,65 @@ func (s *slotSender) behind() bool {
 
 // pace waits until the slots have sent most of what they were given.
 func (s *putSession) pace(ctx context.Context) error {
-	var timer <-chan time.Time
+	s.patient = min(s.patient+time.Since(s.paced)/patienceShare, patience)
+	defer func() { s.paced = time.Now() }()
 	for {
 		active, lagging := s.standing()
-		enough := active-len(lagging) >= s.scheme().Success
-		switch {
-		case len(lagging) == 0 || active < s.scheme().Success:
+		if len(lagging) == 0 || active < s.scheme().Success {
 			return ctx.Err()
-		case !enough:
-			timer = nil
-		case timer == nil:
-			timer = time.After(patience)
 		}
+		var timer <-chan time.Time
+		enough := active-len(lagging) >= s.scheme().Success
+		if enough {
+			timer = time.After(s.patient)
+		}
+		begun := time.Now()
 		select {
 		case <-s.moved:
 		case <-timer:
 			for _, slot := range lagging {
 				slot.leave()
 			}
-			return nil
 		case <-ctx.Done():
 			return context.Cause(ctx)
+		}
+		if enough {
+			s.patient = max(s.patient-time.Since(begun), 0)
 		}
 	}
 }
 
 // standing counts the slots that take part in the segment begun last, and lists
-// those of them that the upload waits for.
+// those of them that the upload waits for. Those that were left behind are not
+// among them, unless there are too few others.
 func (s *putSession) standing() (active int, lagging []*slotSender) {
+	var left []*slotSender
 	for _, slot := range s.slots {
-		slot.mu.Lock()
-		if n := len(slot.queue); n > 0 && slot.queue[n-1].over == nil {
-			if slot.left {
-				slot.mu.Unlock()
-				continue
-			}
+		switch taking, isLeft, backlog := slot.standing(); {
+		case !taking:
+		case isLeft:
+			left = append(left, slot)
+		default:
 			active++
-			if slot.backlog > maxLag {
+			if backlog > maxLag {
 				lagging = append(lagging, slot)
 			}
 		}
-		slot.mu.Unlock()
+	}
+	if active < s.scheme().Success {
+		active += len(left)
+		lagging = append(lagging, left...)
 	}
 	return active, lagging
+}
+
+// standing tells whether the slot takes part in the segment begun last, whether
+// it was left behind, and how much it has to send.
+func (s *slotSender) standing() (taking, left bool, backlog int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := len(s.queue)
+	return n > 0 && s.queue[n-1].over == nil, s.left, s.backlog
 }
 
 func (s *slotSender) leave() {
@@ -163,27 +184,30 @@ func (s *slotSender) leave() {
 // relieve gives up the slot with the most waiting for it, if it is behind while
 // enough others are not. It is called when memory is short.
 func (s *putSession) relieve() {
-	most, backlog, keeping := (*slotSender)(nil), maxLag, 0
+	var slowest *slotSender
+	most, keeping := maxLag, 0
 	for _, slot := range s.slots {
-		slot.mu.Lock()
-		switch n := len(slot.queue); {
-		case slot.backlog > backlog:
-			most, backlog = slot, slot.backlog
-		case n > 0 && slot.backlog <= maxLag && slot.queue[n-1].over == nil:
+		switch taking, _, backlog := slot.standing(); {
+		case backlog > most:
+			slowest, most = slot, backlog
+		case taking && backlog <= maxLag:
 			keeping++
 		}
-		slot.mu.Unlock()
 	}
-	if most == nil || keeping < s.scheme().Success {
+	if slowest == nil || keeping < s.scheme().Success {
 		return
 	}
-	s.peers.failed(most.node.address.ID)
-	most.mu.Lock()
-	queue := slices.Clone(most.queue)
-	most.mu.Unlock()
-	for _, sh := range queue {
-		sh.delivery.cutSlot(most.slot, errSlow)
+	s.peers.failed(slowest.node.address.ID)
+	for _, sh := range slowest.shards() {
+		sh.delivery.cutSlot(slowest.slot, errSlow)
 	}
+}
+
+// shards lists what waits to be sent.
+func (s *slotSender) shards() []*shard {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.queue)
 }
 
 // close lets the senders finish what they have and end.
@@ -201,10 +225,7 @@ func (s *putSession) abandon() {
 	s.close()
 	s.cancel()
 	for _, slot := range s.slots {
-		slot.mu.Lock()
-		queue := slices.Clone(slot.queue)
-		slot.mu.Unlock()
-		for _, sh := range queue {
+		for _, sh := range slot.shards() {
 			sh.delivery.cutShard(slot.slot, ErrClosed)
 		}
 	}

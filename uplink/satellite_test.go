@@ -183,10 +183,12 @@ func (s *memSatellite) DeleteObjects(_ context.Context, req *pb.DeleteObjectsReq
 		return nil, satclient.ErrBucketNotFound
 	}
 	res := new(pb.DeleteObjectsResponse)
-	for _, key := range req.Keys {
-		_, err := s.get(req.Bucket, key)
-		res.Found = append(res.Found, err == nil)
-		delete(s.buckets[req.Bucket], string(key))
+	for i, key := range req.Keys {
+		o, err := s.get(req.Bucket, key)
+		found := err == nil && (req.Versions == nil || bytes.Equal(req.Versions[i], o.Version))
+		if res.Found = append(res.Found, found); found {
+			delete(s.buckets[req.Bucket], string(key))
+		}
 	}
 	return res, nil
 }
