@@ -288,19 +288,22 @@ func TestOtherHostileCalls(t *testing.T) {
 	_, err := b.client.DeleteObjects(ctx, &pb.DeleteObjectsRequest{Bucket: "bucket", Keys: keys})
 	wantError(t, "1,000 of the longest keys", err, nil)
 	for name, err := range map[string]error{
-		"DeleteObjects of 1,001":  second(b.client.DeleteObjects(ctx, &pb.DeleteObjectsRequest{Bucket: "bucket", Keys: make([][]byte, 1001)})),
-		"DeleteObjects of no key": second(b.client.DeleteObjects(ctx, &pb.DeleteObjectsRequest{Bucket: "bucket", Keys: [][]byte{nil}})),
-		"GetObject, long key":     second(b.client.GetObject(ctx, &pb.GetObjectRequest{Bucket: "bucket", Key: long})),
-		"GetObject, odd version":  second(b.client.GetObject(ctx, &pb.GetObjectRequest{Bucket: "bucket", Key: component("x"), Version: []byte{1}})),
-		"ListObjects, prefix":     second(b.client.ListObjects(ctx, &pb.ListObjectsRequest{Bucket: "bucket", Prefix: long})),
-		"ListObjects, after":      second(b.client.ListObjects(ctx, &pb.ListObjectsRequest{Bucket: "bucket", After: long})),
-		"ListObjects, odd prefix": second(b.client.ListObjects(ctx, &pb.ListObjectsRequest{Bucket: "bucket", Prefix: []byte{5}})),
-		"ListBuckets, after":      second(b.client.ListBuckets(ctx, &pb.ListBucketsRequest{After: string(long)})),
-		"CopyObject, odd version": second(b.client.CopyObject(ctx, &pb.CopyObjectRequest{Bucket: "bucket", Key: component("x"), ToBucket: "bucket", ToKey: component("y"), Version: []byte{1}})),
-		"AbortUpload of none":     second(b.client.AbortUpload(ctx, &pb.AbortUploadRequest{})),
-		"AddSegments to none":     second(b.client.AddSegments(ctx, &pb.AddSegmentsRequest{})),
-		"BeginUpload without key": second(b.client.BeginUpload(ctx, &pb.BeginUploadRequest{Bucket: "bucket"})),
-		"a message too large":     second(b.client.ListBuckets(ctx, &pb.ListBucketsRequest{After: string(make([]byte, satclient.MaxMessage+1))})),
+		"DeleteObjects of 1,001":        second(b.client.DeleteObjects(ctx, &pb.DeleteObjectsRequest{Bucket: "bucket", Keys: make([][]byte, 1001)})),
+		"DeleteObjects, versions":       second(b.client.DeleteObjects(ctx, &pb.DeleteObjectsRequest{Bucket: "bucket", Keys: [][]byte{component("x")}, Versions: make([][]byte, 2)})),
+		"DeleteObjects, a version":      second(b.client.DeleteObjects(ctx, &pb.DeleteObjectsRequest{Bucket: "bucket", Keys: [][]byte{component("x")}, Versions: [][]byte{{1}}})),
+		"DeleteObjects, 1,001 versions": second(b.client.DeleteObjects(ctx, &pb.DeleteObjectsRequest{Bucket: "bucket", Keys: [][]byte{component("x")}, Versions: make([][]byte, 1001)})),
+		"DeleteObjects of no key":       second(b.client.DeleteObjects(ctx, &pb.DeleteObjectsRequest{Bucket: "bucket", Keys: [][]byte{nil}})),
+		"GetObject, long key":           second(b.client.GetObject(ctx, &pb.GetObjectRequest{Bucket: "bucket", Key: long})),
+		"GetObject, odd version":        second(b.client.GetObject(ctx, &pb.GetObjectRequest{Bucket: "bucket", Key: component("x"), Version: []byte{1}})),
+		"ListObjects, prefix":           second(b.client.ListObjects(ctx, &pb.ListObjectsRequest{Bucket: "bucket", Prefix: long})),
+		"ListObjects, after":            second(b.client.ListObjects(ctx, &pb.ListObjectsRequest{Bucket: "bucket", After: long})),
+		"ListObjects, odd prefix":       second(b.client.ListObjects(ctx, &pb.ListObjectsRequest{Bucket: "bucket", Prefix: []byte{5}})),
+		"ListBuckets, after":            second(b.client.ListBuckets(ctx, &pb.ListBucketsRequest{After: string(long)})),
+		"CopyObject, odd version":       second(b.client.CopyObject(ctx, &pb.CopyObjectRequest{Bucket: "bucket", Key: component("x"), ToBucket: "bucket", ToKey: component("y"), Version: []byte{1}})),
+		"AbortUpload of none":           second(b.client.AbortUpload(ctx, &pb.AbortUploadRequest{})),
+		"AddSegments to none":           second(b.client.AddSegments(ctx, &pb.AddSegmentsRequest{})),
+		"BeginUpload without key":       second(b.client.BeginUpload(ctx, &pb.BeginUploadRequest{Bucket: "bucket"})),
+		"a message too large":           second(b.client.ListBuckets(ctx, &pb.ListBucketsRequest{After: string(make([]byte, satclient.MaxMessage+1))})),
 	} {
 		wantError(t, name, err, satclient.ErrBadRequest)
 	}

@@ -96,7 +96,21 @@ func (m *metadataService) DeleteObjects(ctx context.Context, req *pb.DeleteObjec
 	if err != nil {
 		return nil, err
 	}
-	found, err := m.meta.DeleteObjects(ctx, project, req.Bucket, req.Keys)
+	if len(req.Versions) > meta.MaxDelete {
+		return nil, fmt.Errorf("%w: %d versions, at most %d", satclient.ErrBadRequest, len(req.Versions), meta.MaxDelete)
+	}
+	versions := make([]meta.Version, len(req.Versions))
+	for i, version := range req.Versions {
+		if versions[i], err = meta.ParseVersion(version); err != nil {
+			return nil, err
+		}
+	}
+	found, err := m.meta.DeleteObjects(ctx, meta.DeleteRequest{
+		Project:  project,
+		Bucket:   req.Bucket,
+		Keys:     req.Keys,
+		Versions: versions,
+	})
 	if err != nil {
 		return nil, err
 	}

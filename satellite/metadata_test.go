@@ -132,7 +132,15 @@ func TestObject(t *testing.T) {
 	}
 	_, err = b.client.DeleteBucket(ctx, &pb.DeleteBucketRequest{Name: "bucket"})
 	wantError(t, "deleting a full bucket", err, satclient.ErrBucketNotEmpty)
-	gone, err := b.client.DeleteObjects(ctx, &pb.DeleteObjectsRequest{Bucket: "bucket", Keys: [][]byte{req.Key, to}})
+	kept, err := b.client.DeleteObjects(ctx, &pb.DeleteObjectsRequest{
+		Bucket: "bucket", Keys: [][]byte{req.Key, to}, Versions: [][]byte{nil, made.Version},
+	})
+	if err != nil || slices.Contains(kept.Found, true) {
+		t.Errorf("DeleteObjects of an old version = %v, %v", kept, err)
+	}
+	gone, err := b.client.DeleteObjects(ctx, &pb.DeleteObjectsRequest{
+		Bucket: "bucket", Keys: [][]byte{req.Key, to}, Versions: [][]byte{nil, moved.Version},
+	})
 	if err != nil || !slices.Equal(gone.Found, []bool{false, true}) {
 		t.Errorf("DeleteObjects = %v, %v", gone, err)
 	}

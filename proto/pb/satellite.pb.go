@@ -1639,7 +1639,8 @@ func (x *ListObjectsResponse) GetNext() []byte {
 type DeleteObjectsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Bucket        string                 `protobuf:"bytes,1,opt,name=bucket,proto3" json:"bucket,omitempty"`
-	Keys          [][]byte               `protobuf:"bytes,2,rep,name=keys,proto3" json:"keys,omitempty"` // at most 1,000
+	Keys          [][]byte               `protobuf:"bytes,2,rep,name=keys,proto3" json:"keys,omitempty"`         // at most 1,000
+	Versions      [][]byte               `protobuf:"bytes,3,rep,name=versions,proto3" json:"versions,omitempty"` // by key, or none at all; empty: whichever there is
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1688,9 +1689,16 @@ func (x *DeleteObjectsRequest) GetKeys() [][]byte {
 	return nil
 }
 
+func (x *DeleteObjectsRequest) GetVersions() [][]byte {
+	if x != nil {
+		return x.Versions
+	}
+	return nil
+}
+
 type DeleteObjectsResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Found         []bool                 `protobuf:"varint,1,rep,packed,name=found,proto3" json:"found,omitempty"` // by key
+	Found         []bool                 `protobuf:"varint,1,rep,packed,name=found,proto3" json:"found,omitempty"` // by key; false also for another version than asked for
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2430,10 +2438,11 @@ const file_satellite_proto_rawDesc = "" +
 	"\x13ListObjectsResponse\x12(\n" +
 	"\x05items\x18\x01 \x03(\v2\x12.cairn.v1.ListItemR\x05items\x12\x12\n" +
 	"\x04more\x18\x02 \x01(\bR\x04more\x12\x12\n" +
-	"\x04next\x18\x03 \x01(\fR\x04next\"B\n" +
+	"\x04next\x18\x03 \x01(\fR\x04next\"^\n" +
 	"\x14DeleteObjectsRequest\x12\x16\n" +
 	"\x06bucket\x18\x01 \x01(\tR\x06bucket\x12\x12\n" +
-	"\x04keys\x18\x02 \x03(\fR\x04keys\"-\n" +
+	"\x04keys\x18\x02 \x03(\fR\x04keys\x12\x1a\n" +
+	"\bversions\x18\x03 \x03(\fR\bversions\"-\n" +
 	"\x15DeleteObjectsResponse\x12\x14\n" +
 	"\x05found\x18\x01 \x03(\bR\x05found\"\xe5\x01\n" +
 	"\x11CopyObjectRequest\x12\x16\n" +

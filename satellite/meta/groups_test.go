@@ -53,7 +53,7 @@ func TestGroups(t *testing.T) {
 func TestEntries(t *testing.T) {
 	r := memRig(t)
 	o := r.commit(5, "a")
-	r.must(ignore(r.DeleteObjects(r.ctx, r.project, "bucket", [][]byte{o.Key})))
+	r.must(ignore(r.DeleteObjects(r.ctx, DeleteRequest{Project: r.project, Bucket: "bucket", Keys: [][]byte{o.Key}})))
 	for after := uint64(0); after <= 12; after++ {
 		entries, j, err := r.Entries(r.ctx, 1, after, 4)
 		r.must(err)
@@ -168,7 +168,7 @@ func TestDamageIsNotServed(t *testing.T) {
 	r.must(err)
 	cut(segmentKey(got.Extents[3].Segment))
 	r.wants(ignore(r.Get(r.ctx, get)), ErrDamaged)
-	r.wants(ignore(r.DeleteObjects(r.ctx, r.project, "bucket", [][]byte{o.Key})), ErrDamaged)
+	r.wants(ignore(r.DeleteObjects(r.ctx, DeleteRequest{Project: r.project, Bucket: "bucket", Keys: [][]byte{o.Key}})), ErrDamaged)
 	cut(versionKey(bucketRef{r.project, 1}, o.Key, o.Version))
 	r.wants(ignore(r.Get(r.ctx, get)), ErrDamaged)
 	r.wants(ignore(r.List(r.ctx, ListRequest{Project: r.project, Bucket: "bucket"})), ErrDamaged)

@@ -59,9 +59,9 @@ func TestListStable(t *testing.T) {
 		for i := range 5 {
 			r.put(key(fmt.Sprintf("%02d", (n*7+i)%20), fmt.Sprint("new", n, i)))
 		}
-		_, err := r.DeleteObjects(r.ctx, r.project, "bucket", [][]byte{
+		_, err := r.DeleteObjects(r.ctx, DeleteRequest{Project: r.project, Bucket: "bucket", Keys: [][]byte{
 			key(fmt.Sprintf("%02d", (n*7-7)%20), fmt.Sprint("new", n-1, 0)),
-		})
+		}})
 		r.must(err)
 	}
 	seen := map[string]int{}
@@ -165,18 +165,18 @@ func TestListBoundaries(t *testing.T) {
 // TestListPageBytes ends a page early when its items are large.
 func TestListPageBytes(t *testing.T) {
 	r := memRig(t)
-	for i := range 50 {
+	for i := range 150 {
 		r.must(ignore(r.Commit(r.ctx, CommitRequest{
-			Project: r.project, Bucket: "bucket", Key: key(fmt.Sprintf("%02d", i)), Inline: []byte("x"),
+			Project: r.project, Bucket: "bucket", Key: key(fmt.Sprintf("%03d", i)), Inline: []byte("x"),
 			SealedMetadata: bytes.Repeat([]byte{1}, MaxSealedMetadata),
 		})))
 	}
 	page, err := r.List(r.ctx, ListRequest{Project: r.project, Bucket: "bucket", WithMetadata: true})
 	r.must(err)
-	if !page.More || len(page.Items) != 32 {
+	if !page.More || len(page.Items) != 127 {
 		t.Errorf("page of %d items, more %v", len(page.Items), page.More)
 	}
-	if all := r.listAll(ListRequest{WithMetadata: true}, nil); len(all) != 50 {
+	if all := r.listAll(ListRequest{WithMetadata: true}, nil); len(all) != 150 {
 		t.Errorf("%d items in all", len(all))
 	}
 }

@@ -237,14 +237,27 @@ func (d *duel) delete() {
 			keys = append(keys, k)
 		}
 	}
-	found, err := d.DeleteObjects(d.ctx, d.project, name, keys)
 	b, want := d.model.bucket(d.project, name)
+	r := DeleteRequest{Project: d.project, Bucket: name, Keys: keys}
+	if want == nil && d.chance(50) {
+		r.Versions = make([]Version, len(keys))
+		for i, k := range keys {
+			if o := b.objects[string(k)]; o != nil && d.chance(70) {
+				r.Versions[i] = o.version + Version(d.random.IntN(2))
+			}
+		}
+	}
+	found, err := d.DeleteObjects(d.ctx, r)
 	if !d.same("delete", err, want) {
 		return
 	}
 	for i, k := range keys {
-		d.equal("found", found[i], b.objects[string(k)] != nil)
-		delete(b.objects, string(k))
+		o := b.objects[string(k)]
+		goes := o != nil && (r.Versions == nil || r.Versions[i] == 0 || r.Versions[i] == o.version)
+		d.equal("found", found[i], goes)
+		if goes {
+			delete(b.objects, string(k))
+		}
 	}
 	d.model.sweep()
 }

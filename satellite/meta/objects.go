@@ -112,52 +112,64 @@ func places(r kv.Reader, extents []Extent) ([]Place, error) {
 	return found, nil
 }
 
-// DeleteObjects deletes objects, each key on its own, and tells which were
-// there. After an error some may be gone. Errors: ErrInvalid, ErrBucketNotFound.
-func (s *Store) DeleteObjects(ctx context.Context, project ProjectNumber, bucket string, keys [][]byte) ([]bool, error) {
-	if len(keys) > MaxDelete {
-		return nil, fmt.Errorf("%w: %d keys, at most %d", ErrInvalid, len(keys), MaxDelete)
+// DeleteObjects deletes objects, each key on its own, and tells which it
+// deleted. After an error some may be gone. Errors: ErrInvalid,
+// ErrBucketNotFound.
+func (s *Store) DeleteObjects(ctx context.Context, r DeleteRequest) ([]bool, error) {
+	if err := checkDelete(&r); err != nil {
+		return nil, err
 	}
-	for _, key := range keys {
-		if err := checkKey(key); err != nil {
-			return nil, err
-		}
-	}
-	found := make([]bool, len(keys))
-	for first := true; first || len(keys) > 0; first = false {
-		var next int
-		out := found[len(found)-len(keys):]
+	found := make([]bool, len(r.Keys))
+	for done, first := 0, true; first || done < len(found); first = false {
+		next := done
 		err := s.kv.Update(ctx, func(tx kv.Tx) (err error) {
-			next, err = deleteSome(tx, project, bucket, keys, out)
+			next, err = deleteSome(tx, &r, done, found)
 			return err
 		})
 		if err != nil {
 			return nil, err
 		}
-		keys = keys[next:]
+		done = next
 	}
 	return found, nil
 }
 
-// deleteSome deletes the first of keys, as many as one transaction should, and
-// returns how many it dealt with.
-func deleteSome(tx kv.Tx, project ProjectNumber, bucket string, keys [][]byte, found []bool) (int, error) {
-	c := newChange(tx)
-	b, ref, err := c.bucket(project, bucket)
-	if err != nil {
-		return 0, err
+func checkDelete(r *DeleteRequest) error {
+	switch {
+	case len(r.Keys) > MaxDelete:
+		return fmt.Errorf("%w: %d keys, at most %d", ErrInvalid, len(r.Keys), MaxDelete)
+	case len(r.Versions) > 0 && len(r.Versions) != len(r.Keys):
+		return fmt.Errorf("%w: %d versions for %d keys", ErrInvalid, len(r.Versions), len(r.Keys))
 	}
-	i := 0
-	for ; i < len(keys) && c.work < batchWork; i++ {
-		o, v, there, err := newest(tx, ref, keys[i])
-		if err != nil {
-			return 0, err
+	for _, key := range r.Keys {
+		if err := checkKey(key); err != nil {
+			return err
 		}
-		found[i] = there
-		if there {
-			if err := c.remove(b, &version{versionKey(ref, keys[i], v), o}); err != nil {
-				return 0, err
-			}
+	}
+	return nil
+}
+
+// deleteSome deletes the keys from index i on, as many as one transaction
+// should, and returns the index of the next.
+func deleteSome(tx kv.Tx, r *DeleteRequest, i int, found []bool) (int, error) {
+	c := newChange(tx)
+	b, ref, err := c.bucket(r.Project, r.Bucket)
+	if err != nil {
+		return i, err
+	}
+	for ; i < len(r.Keys) && c.work < batchWork; i++ {
+		o, v, there, err := newest(tx, ref, r.Keys[i])
+		if err != nil {
+			return i, err
+		}
+		if len(r.Versions) > 0 && r.Versions[i] != 0 {
+			there = there && v == r.Versions[i]
+		}
+		if found[i] = there; !there {
+			continue
+		}
+		if err := c.remove(b, &version{versionKey(ref, r.Keys[i], v), o}); err != nil {
+			return i, err
 		}
 	}
 	return i, c.flush()

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -66,7 +67,7 @@ func TestCopiesShare(t *testing.T) {
 		if len(r.live(1)) != 10 {
 			t.Fatalf("%d segments live with %d objects left", len(r.live(1)), 4-i)
 		}
-		found, err := r.DeleteObjects(r.ctx, r.project, "bucket", [][]byte{key(fmt.Sprint(i)), key("none")})
+		found, err := r.DeleteObjects(r.ctx, DeleteRequest{Project: r.project, Bucket: "bucket", Keys: [][]byte{key(fmt.Sprint(i)), key("none")}})
 		r.must(err)
 		if !found[0] || found[1] {
 			t.Fatalf("found %v", found)
@@ -75,6 +76,33 @@ func TestCopiesShare(t *testing.T) {
 	}
 	if n := len(r.live(1)); n != 0 {
 		t.Errorf("%d segments live with no object left", n)
+	}
+}
+
+// TestDeleteVersion deletes an object only if it is the one that is meant.
+func TestDeleteVersion(t *testing.T) {
+	r := memRig(t)
+	old, present := r.commit(1, "a"), r.commit(1, "a")
+	other := r.commit(1, "b")
+	request := func(versions ...Version) DeleteRequest {
+		return DeleteRequest{Project: r.project, Bucket: "bucket", Keys: [][]byte{key("a"), key("b")}, Versions: versions}
+	}
+	r.wants(ignore(r.DeleteObjects(r.ctx, request(1))), ErrInvalid)
+	r.wants(ignore(r.DeleteObjects(r.ctx, request(1, 2, 3))), ErrInvalid)
+	for _, step := range []struct {
+		versions []Version
+		want     []bool
+	}{
+		{[]Version{old.Version, present.Version}, []bool{false, false}},
+		{[]Version{present.Version + 1, 0}, []bool{false, true}},
+		{[]Version{present.Version, other.Version}, []bool{true, false}},
+	} {
+		found, err := r.DeleteObjects(r.ctx, request(step.versions...))
+		r.must(err)
+		if !slices.Equal(found, step.want) {
+			t.Errorf("versions %v: deleted %v, want %v", step.versions, found, step.want)
+		}
+		r.check()
 	}
 }
 
@@ -88,7 +116,7 @@ func TestLargeDeletions(t *testing.T) {
 		}
 		return keys
 	}
-	found, err := r.DeleteObjects(r.ctx, r.project, "bucket", fill())
+	found, err := r.DeleteObjects(r.ctx, DeleteRequest{Project: r.project, Bucket: "bucket", Keys: fill()})
 	r.must(err)
 	for i := range found {
 		if !found[i] {
@@ -301,7 +329,7 @@ func TestRefusals(t *testing.T) {
 	base.Segments, base.Extents = r.segments(1, 1)
 	base.Size = base.Extents[0].Length
 	r.wants(ignore(r.Commit(r.ctx, base)), ErrObjectExists)
-	r.must(ignore(r.DeleteObjects(r.ctx, r.project, "bucket", [][]byte{base.Key})))
+	r.must(ignore(r.DeleteObjects(r.ctx, DeleteRequest{Project: r.project, Bucket: "bucket", Keys: [][]byte{base.Key}})))
 	base.Segments, base.Extents = segments, extents
 	base.Size = extents[0].Length
 	r.wants(ignore(r.Commit(r.ctx, base)), ErrSegmentExists) // although it is deleted

@@ -81,6 +81,14 @@ type ListPage struct {
 	Next  []byte // give it as After
 }
 
+// DeleteRequest deletes objects.
+type DeleteRequest struct {
+	Project  ProjectNumber
+	Bucket   string
+	Keys     [][]byte  // at most MaxDelete
+	Versions []Version // by key, to be deleted only if they are the present ones; 0, or none at all: whichever there is
+}
+
 // CopyRequest makes another object of the same segments.
 type CopyRequest struct {
 	Project        ProjectNumber

@@ -16,7 +16,7 @@ import (
 const (
 	MaxKey            = 4 << 10    // bytes of an encrypted object key
 	MaxInline         = 4<<10 + 16 // bytes of an inline object's ciphertext
-	MaxSealedMetadata = 32 << 10   // bytes
+	MaxSealedMetadata = 8 << 10    // bytes
 	MaxExtents        = 1 << 16    // of one object: 4 TiB in full segments
 	MaxAdd            = 128        // segments or extents in one request
 	MaxList           = 1000       // items of one page

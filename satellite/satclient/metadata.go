@@ -62,7 +62,7 @@ func (c *Client) ListObjects(ctx context.Context, req *pb.ListObjectsRequest) (*
 	return call(ctx, c, true, c.meta.ListObjects, req)
 }
 
-// DeleteObjects removes up to 1,000 objects and says which there were:
+// DeleteObjects removes up to 1,000 objects and says which it removed:
 // ErrBucketNotFound. Repeated after a lost answer it says 'not found'.
 func (c *Client) DeleteObjects(ctx context.Context, req *pb.DeleteObjectsRequest) (*pb.DeleteObjectsResponse, error) {
 	return call(ctx, c, true, c.meta.DeleteObjects, req)
