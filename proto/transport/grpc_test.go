@@ -111,7 +111,11 @@ func TestGRPCRedial(t *testing.T) {
 	old.Stop()
 	second := newHost(t, func(c *Config) { c.Key, c.Listen = key, to.Addrs })
 	serveWhoami(t, second)
-	if who, err := ask(t, conn, grpc.WaitForReady(true)); err != nil || who != client.ID().String() {
+	who, err := ask(t, conn, grpc.WaitForReady(true))
+	for status.Code(err) == codes.Unavailable { // the call had gone out to the old server
+		who, err = ask(t, conn, grpc.WaitForReady(true))
+	}
+	if err != nil || who != client.ID().String() {
 		t.Errorf("I am %q, %v", who, err)
 	}
 }
@@ -170,5 +174,46 @@ func TestListener(t *testing.T) {
 	l.Close()
 	if _, err := l.Accept(); err != net.ErrClosed {
 		t.Errorf("accept: %v", err)
+	}
+}
+
+// One peer gets few of a listener's connections, however many streams it may open.
+func TestListenerShare(t *testing.T) {
+	server := newHost(t, listening)
+	serveWhoami(t, server)
+	greedy := newHost(t, nil)
+	for i := range listenersShare + 1 {
+		_, err := ask(t, dialGRPC(t, greedy, addressOf(t, server)))
+		if over := i == listenersShare; over != (status.Code(err) == codes.Unavailable) {
+			t.Errorf("connection %d: %v", i, err)
+		}
+	}
+	if _, err := ask(t, dialGRPC(t, newHost(t, nil), addressOf(t, server))); err != nil {
+		t.Errorf("another peer: %v", err)
+	}
+}
+
+// Who is not admitted is told so before the message is read, even if it never comes.
+func TestAdmit(t *testing.T) {
+	server := newHost(t, listening)
+	refuse := make(chan string, 1)
+	g := NewGRPCServer(func(ctx context.Context, method string) error {
+		if id, ok := PeerFromContext(ctx); !ok || id.IsZero() || !RemoteIP(ctx).IsLoopback() {
+			t.Errorf("asked about %s from %s", id, RemoteIP(ctx))
+		}
+		refuse <- method
+		return status.Error(codes.PermissionDenied, "no")
+	})
+	health.RegisterHealthServer(g, whoami{})
+	go server.ServeGRPC(SatelliteProtocol, g)
+	defer g.Stop()
+	conn := dialGRPC(t, newHost(t, nil), addressOf(t, server))
+	call, err := conn.NewStream(t.Context(), &grpc.StreamDesc{ClientStreams: true}, health.Health_Check_FullMethodName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = call.RecvMsg(&health.HealthCheckResponse{})
+	if status.Code(err) != codes.PermissionDenied || <-refuse != health.Health_Check_FullMethodName {
+		t.Errorf("%v", err)
 	}
 }
