@@ -93,3 +93,15 @@ func authorize(ctx context.Context, store *meta.Store) (meta.ProjectNumber, erro
 	}
 	return p.Number, nil
 }
+
+// admit refuses the calls of those who have no API key, before the message is
+// read: it may be large.
+func admit(store *meta.Store) func(context.Context, string) error {
+	return func(ctx context.Context, _ string) error {
+		_, err := authorize(ctx, store)
+		if errors.Is(err, satclient.ErrDenied) {
+			return satclient.ToStatus(err)
+		}
+		return nil // another failure is the handler's to tell
+	}
+}

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"github.com/cairnstorage/cairn/proto/erasure"
 	"github.com/cairnstorage/cairn/proto/ident"
 	"github.com/cairnstorage/cairn/proto/merkle"
@@ -72,6 +74,7 @@ type bench struct {
 	project meta.Project
 	apiKey  []byte
 	uplink  *transport.Host
+	conn    *grpc.ClientConn
 	client  *satclient.Client
 }
 
@@ -119,9 +122,9 @@ func newServedBench(t testing.TB) *bench {
 	t.Helper()
 	b := newBench(t)
 	b.host = b.newHost(b.key, "/ip4/127.0.0.1/tcp/0")
-	server := transport.NewGRPCServer(serverOptions(noLog)...)
+	server := transport.NewGRPCServer(admit(b.meta), serverOptions(noLog)...)
 	pb.RegisterMetadataServer(server, b.service)
-	go b.host.ServeGRPC(server)
+	go b.host.ServeGRPC(transport.SatelliteProtocol, server)
 	t.Cleanup(server.Stop)
 	b.uplink = b.newHost(newKey(t))
 	b.client = b.newClient(b.apiKey)
@@ -140,10 +143,12 @@ func (b *bench) newClient(apiKey []byte) *satclient.Client {
 	b.t.Helper()
 	address, err := transport.JoinAddress(b.key.ID(), b.host.Addresses())
 	must(b.t, err)
-	client, err := satclient.New(b.uplink, address, satclient.Options{APIKey: apiKey})
-	must(b.t, err)
-	b.t.Cleanup(func() { client.Close() })
-	return client
+	if b.conn == nil {
+		b.conn, err = b.uplink.DialGRPC(address, transport.SatelliteProtocol)
+		must(b.t, err)
+		b.t.Cleanup(func() { b.conn.Close() })
+	}
+	return satclient.NewClient(b.conn, satclient.Options{APIKey: apiKey})
 }
 
 func (b *bench) newProject(name string) (meta.Project, []byte) {

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -27,14 +28,11 @@ import (
 	"github.com/cairnstorage/cairn/satellite/kv/badgerkv"
 	"github.com/cairnstorage/cairn/satellite/meta"
 	"github.com/cairnstorage/cairn/satellite/placement"
+	"github.com/cairnstorage/cairn/satellite/satclient"
 )
 
-const (
-	// maxCalls bounds the calls of one connection at a time.
-	maxCalls = 256
-	// maxGreeting is how long a caller may take to begin. Stopping waits for it.
-	maxGreeting = 10 * time.Second
-)
+// maxGreeting is how long a caller may take to begin. Stopping waits for it.
+const maxGreeting = 10 * time.Second
 
 // DefaultScheme is that of a network of many nodes.
 var DefaultScheme = erasure.Scheme{Required: 20, RepairBelow: 28, Success: 32, Total: 40}
@@ -243,21 +241,23 @@ func (s *Satellite) run(ctx context.Context) error {
 			s.registry.disconnected(id)
 		}
 	})
-	options := append(serverOptions(s.log), grpc.MaxConcurrentStreams(maxCalls), grpc.ConnectionTimeout(maxGreeting))
-	public := transport.NewGRPCServer(options...)
-	pb.RegisterNodesServer(public, &nodesServer{Satellite: s})
-	pb.RegisterMetadataServer(public, newMetadata(s))
+	options := append(serverOptions(s.log), grpc.ConnectionTimeout(maxGreeting))
+	uplinks := transport.NewGRPCServer(admit(s.meta), options...)
+	pb.RegisterMetadataServer(uplinks, newMetadata(s))
+	nodes := transport.NewGRPCServer(nil, append(options, grpc.MaxRecvMsgSize(satclient.MaxNodeMessage))...)
+	pb.RegisterNodesServer(nodes, &nodesServer{Satellite: s})
 	local := grpc.NewServer(append(options, grpc.MaxSendMsgSize(maxListing))...)
 	pb.RegisterAdminServer(local, &adminServer{Satellite: s})
 	socket, err := listenAdmin(s.config.Dir)
 	if err != nil {
 		return err
 	}
-	group.Go(func() error { return s.host.ServeGRPC(public) })
+	group.Go(func() error { return s.host.ServeGRPC(transport.SatelliteProtocol, uplinks) })
+	group.Go(func() error { return s.host.ServeGRPC(transport.NodesProtocol, nodes) })
 	group.Go(func() error { return local.Serve(socket) })
 	group.Go(func() error {
 		<-ctx.Done()
-		stop(public, local)
+		stop(uplinks, nodes, local)
 		return nil
 	})
 	group.Go(func() error { return s.groups.keepPlanning(ctx, s.config.Settle) })
@@ -269,11 +269,15 @@ func (s *Satellite) run(ctx context.Context) error {
 
 // stop lets requests under way end, for a moment.
 func stop(servers ...*grpc.Server) {
+	var stopping sync.WaitGroup
 	for _, server := range servers {
-		end := time.AfterFunc(2*time.Second, server.Stop)
-		server.GracefulStop()
-		end.Stop()
+		stopping.Go(func() {
+			end := time.AfterFunc(2*time.Second, server.Stop)
+			server.GracefulStop()
+			end.Stop()
+		})
 	}
+	stopping.Wait()
 }
 
 // every does a chore at intervals; failures are logged and tried again.

@@ -158,10 +158,10 @@ func (f *fakeSatellite) serve() string {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	server := transport.NewGRPCServer()
+	server := transport.NewGRPCServer(nil)
 	pb.RegisterNodesServer(server, f)
 	done := make(chan error, 1)
-	go func() { done <- host.ServeGRPC(server) }()
+	go func() { done <- host.ServeGRPC(transport.NodesProtocol, server) }()
 	f.t.Cleanup(func() {
 		server.Stop()
 		host.Close()

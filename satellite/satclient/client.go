@@ -20,13 +20,17 @@ import (
 // APIKeyHeader is the gRPC metadata entry that carries the API key.
 const APIKeyHeader = "cairn-api-key-bin"
 
-// MaxMessage is the largest request a satellite accepts, in bytes: room for
-// 1,000 of the longest keys.
-const MaxMessage = 5 << 20
+// The largest requests a satellite accepts, in bytes: of uplinks, with room for
+// 1,000 of the longest keys, and of nodes.
+const (
+	MaxMessage     = 5 << 20
+	MaxNodeMessage = 64 << 10
+)
 
 // Options of a client; the zero value is good.
 type Options struct {
-	// APIKey is the serialised macaroon that uplinks show; nodes have none.
+	// APIKey is the serialised macaroon that uplinks show; nodes have none, and
+	// without one New reaches the Nodes service alone.
 	APIKey []byte
 	// Timeout of one attempt of a call; 0 means 30 s.
 	Timeout time.Duration
@@ -64,7 +68,11 @@ func NewClient(conn grpc.ClientConnInterface, o Options) *Client {
 // New returns a client of the satellite at address, over its own connection,
 // which is made at the first call and again when it is lost.
 func New(host *transport.Host, address transport.Address, o Options) (*Client, error) {
-	conn, err := host.DialGRPC(address)
+	proto := transport.SatelliteProtocol
+	if len(o.APIKey) == 0 {
+		proto = transport.NodesProtocol
+	}
+	conn, err := host.DialGRPC(address, proto)
 	if err != nil {
 		return nil, fmt.Errorf("satclient: %w", err)
 	}
