@@ -137,7 +137,7 @@ func (d *dir) finishWrite(v *volume, p place, kept *entry) {
 	}
 	d.mu.Unlock()
 	if kept == nil {
-		d.giveBack(v, p)
+		d.giveBack(p)
 	}
 }
 
@@ -150,25 +150,66 @@ func (d *dir) count(e *entry, by int) {
 	}
 }
 
-// giveBack punches a record that is no longer in the index, at once or when
-// the last reader has closed it. It reports whether the space is free now.
-func (d *dir) giveBack(v *volume, p place) bool {
+// A hole is a run of records, one right after the other, to be punched.
+type hole struct {
+	volume         *volume
+	offset, length int64
+	records        int
+}
+
+// giveBack punches records that are no longer in the index: at once, those that
+// lie together in one go, or, if someone reads there, after the last reader has
+// closed it. It returns those whose space is free now.
+func (d *dir) giveBack(places ...place) (free []place) {
+	slices.SortFunc(places, func(a, b place) int {
+		return cmp.Or(cmp.Compare(a.volume, b.volume), cmp.Compare(a.offset, b.offset))
+	})
+	var holes []hole
+	for _, p := range places {
+		v, read := d.detach(p)
+		if read {
+			continue
+		}
+		free = append(free, p)
+		if v == nil {
+			continue
+		}
+		if n := len(holes); n > 0 && holes[n-1].volume == v && holes[n-1].offset+holes[n-1].length == p.offset {
+			holes[n-1].length += p.length()
+			holes[n-1].records++
+		} else {
+			holes = append(holes, hole{v, p.offset, p.length(), 1})
+		}
+	}
+	for _, h := range holes {
+		d.punch(h)
+	}
+	return free
+}
+
+// detach finds the volume of a place to be punched, if it still is there. A
+// reader of the place is told to punch it instead.
+func (d *dir) detach(p place) (v *volume, read bool) {
 	d.mu.Lock()
+	defer d.mu.Unlock()
+	if v = d.volumes[p.volume]; v == nil {
+		return nil, false
+	}
 	if r := v.readers[p.offset]; r != nil {
 		r.gone = &p
-		d.mu.Unlock()
-		return false
+		return nil, true
 	}
-	d.mu.Unlock()
-	err := punch(v.file, p.offset, p.length())
-	if err != nil && !errors.Is(err, os.ErrClosed) {
-		d.log.Warn("could not free the space of a deleted shard", "error", err)
+	return v, false
+}
+
+func (d *dir) punch(h hole) {
+	if err := punch(h.volume.file, h.offset, h.length); err != nil && !errors.Is(err, os.ErrClosed) {
+		d.log.Warn("could not free the space of deleted shards", "error", err)
 	}
 	d.mu.Lock()
-	v.records--
-	d.removeIfEmpty(v)
-	d.mu.Unlock()
-	return err == nil
+	defer d.mu.Unlock()
+	h.volume.records -= h.records
+	d.removeIfEmpty(h.volume)
 }
 
 // removeIfEmpty removes a sealed volume that holds nothing any more. What the
@@ -216,7 +257,7 @@ func (d *dir) letGo(v *volume, p place) {
 	delete(v.readers, p.offset)
 	d.mu.Unlock()
 	if r.gone != nil {
-		d.giveBack(v, *r.gone)
+		d.giveBack(*r.gone)
 	}
 }
 

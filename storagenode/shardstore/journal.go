@@ -2,6 +2,7 @@ package shardstore
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -69,19 +70,33 @@ func (s *Store) advance(group uint32, entries []Entry) error {
 			return err
 		}
 	}
+	changes, err := s.enactAll(group, entries)
+	last := entries[len(entries)-1].Seq
+	for i, c := range changes {
+		move := func(txn *badger.Txn) error { return setCursor(txn, group, last) }
+		if err != nil {
+			move = nil // read again from here, and from the same place everywhere
+		}
+		err = errors.Join(err, s.dirs[i].settle(c, move))
+	}
+	return err
+}
+
+// enactAll plans what entries come to and writes it down. It returns the
+// changes of the directories where that was done.
+func (s *Store) enactAll(group uint32, entries []Entry) ([]change, error) {
 	s.index.Lock()
 	defer s.index.Unlock()
 	changes, err := s.plan(group, entries)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	last := entries[len(entries)-1].Seq
 	for i, d := range s.dirs {
-		if err := d.apply(changes[i], func(txn *badger.Txn) error { return setCursor(txn, group, last) }); err != nil {
-			return err
+		if err := d.enact(changes[i]); err != nil {
+			return changes[:i], err
 		}
 	}
-	return nil
+	return changes, nil
 }
 
 func setCursor(txn *badger.Txn, group uint32, seq uint64) error {
@@ -160,9 +175,9 @@ func (s *Store) planOne(changes []change, cursors []uint64, key Key, e Entry) er
 	return nil
 }
 
-// apply makes a change durable, then punches what it has removed, and runs
-// last in a transaction after that.
-func (d *dir) apply(c change, last func(*badger.Txn) error) error {
+// enact enters a change into the index. The caller holds the store's index
+// lock. settle has to follow, without the lock.
+func (d *dir) enact(c change) error {
 	err := d.index.update(func(txn *badger.Txn) error {
 		for _, e := range c.confirm {
 			if err := confirmEntry(txn, e); err != nil {
@@ -186,19 +201,38 @@ func (d *dir) apply(c change, last func(*badger.Txn) error) error {
 		}
 		return nil
 	})
-	if err == nil {
-		err = d.index.sync()
-	}
 	if err != nil {
 		return err
 	}
-	d.tallyChange(c)
-	punched := d.giveBackAll(c.remove)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.staged -= len(c.confirm)
+	d.missing += len(c.mark) - len(c.unmark)
+	for i := range c.remove {
+		d.count(&c.remove[i], -1)
+	}
+	return nil
+}
+
+// settle makes an enacted change durable, then punches what it has removed and
+// notes that, together with what last, if given, adds.
+func (d *dir) settle(c change, last func(*badger.Txn) error) error {
+	if err := d.index.sync(); err != nil {
+		return err
+	}
+	places := make([]place, len(c.remove))
+	for i, e := range c.remove {
+		places[i] = e.place
+	}
+	punched := d.giveBack(places...)
 	return d.index.update(func(txn *badger.Txn) error {
 		for _, p := range punched {
 			if err := txn.Delete(punchKey(p.volume, p.offset)); err != nil {
 				return err
 			}
+		}
+		if last == nil {
+			return nil
 		}
 		return last(txn)
 	})
@@ -207,18 +241,26 @@ func (d *dir) apply(c change, last func(*badger.Txn) error) error {
 // forget takes a damaged shard out of the index. If it was live it is missing
 // now.
 func (s *Store) forget(d *dir, e entry) error {
+	c, err := s.enactForget(d, e)
+	if err != nil || len(c.remove) == 0 {
+		return err
+	}
+	d.log.Error("dropped a damaged shard", "segment", e.Segment, "group", e.Group)
+	return d.settle(c, nil)
+}
+
+func (s *Store) enactForget(d *dir, e entry) (change, error) {
 	s.index.Lock()
 	defer s.index.Unlock()
 	now, ok, err := d.index.get(e.Key)
 	if err != nil || !ok || now.place != e.place {
-		return err
+		return change{}, err
 	}
-	d.log.Error("dropped a damaged shard", "segment", e.Segment, "group", e.Group)
 	c := change{remove: []entry{now}}
 	if now.Live {
 		c.mark = map[Key]mark{e.Key: {size: e.Layout.Size, root: e.Root}}
 	}
-	return d.apply(c, func(*badger.Txn) error { return nil })
+	return c, d.enact(c)
 }
 
 // ExpireStaged deletes staged shards that were committed before the time that
@@ -288,14 +330,21 @@ func (s *Store) expire(d *dir, old []stagedShard) (int, error) {
 	if err := d.hasFree(d.indexFloor()); err != nil {
 		return 0, err
 	}
+	c, err := s.enactExpiry(d, old)
+	if err != nil {
+		return 0, err
+	}
+	return len(c.remove), d.settle(c, nil)
+}
+
+func (s *Store) enactExpiry(d *dir, old []stagedShard) (c change, err error) {
 	s.index.Lock()
 	defer s.index.Unlock()
-	var c change
 	var stale [][]byte // left behind by an index that went back in time
 	for _, o := range old {
 		e, ok, err := d.index.get(o.key)
 		if err != nil {
-			return 0, err
+			return c, err
 		}
 		if ok && !e.Live && e.Created.Equal(o.created) {
 			c.remove = append(c.remove, e)
@@ -304,32 +353,7 @@ func (s *Store) expire(d *dir, old []stagedShard) (int, error) {
 		}
 	}
 	if err := d.deleteKeys(stale); err != nil {
-		return 0, err
+		return c, err
 	}
-	return len(c.remove), d.apply(c, func(*badger.Txn) error { return nil })
-}
-
-// tallyChange keeps the figures right.
-func (d *dir) tallyChange(c change) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.staged -= len(c.confirm)
-	d.missing += len(c.mark) - len(c.unmark)
-	for i := range c.remove {
-		d.count(&c.remove[i], -1)
-	}
-}
-
-// giveBackAll punches removed records and returns those it could.
-func (d *dir) giveBackAll(removed []entry) []place {
-	punched := make([]place, 0, len(removed))
-	for _, e := range removed {
-		d.mu.Lock()
-		v := d.volumes[e.volume]
-		d.mu.Unlock()
-		if v == nil || d.giveBack(v, e.place) {
-			punched = append(punched, e.place)
-		}
-	}
-	return punched
+	return c, d.enact(c)
 }

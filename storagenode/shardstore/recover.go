@@ -61,27 +61,27 @@ func (d *dir) openVolumes() error {
 
 // finishPunches gives back what was deleted and perhaps not punched.
 func (d *dir) finishPunches() error {
-	type hole struct {
+	type pending struct {
 		key            []byte
 		volume         uint32
 		offset, length int64
 	}
-	var holes []hole
+	var all []pending
 	err := d.index.view(func(txn *badger.Txn) error {
 		return scan(txn, []byte{keyPunch}, func(key, value []byte) error {
 			volume, offset, err := decodePlace(key[1:])
 			if err != nil {
 				return err
 			}
-			holes = append(holes, hole{append([]byte(nil), key...), volume, offset, pages(value)})
+			all = append(all, pending{append([]byte(nil), key...), volume, offset, pages(value)})
 			return nil
 		})
 	})
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrIndex, err)
 	}
-	keys := make([][]byte, 0, len(holes))
-	for _, h := range holes {
+	keys := make([][]byte, 0, len(all))
+	for _, h := range all {
 		if v := d.volumes[h.volume]; v != nil {
 			if err := punch(v.file, h.offset, h.length); err != nil {
 				return err
