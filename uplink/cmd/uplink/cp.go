@@ -34,8 +34,15 @@ cairn://b/2026/a.jpg of photos/a.jpg. Of several sources, each goes below its ow
 name there. Symbolic links and special files are skipped. Between two URLs the
 satellite copies, and no data moves.
 
-A downloaded file takes its place when it is whole and on the disk; nothing is
-left of one that fails. Times of modification are kept.`
+A downloaded file takes its place when it is whole; nothing is left of one that
+fails or is interrupted. Only a process that is killed (kill -9) leaves a file
+named .cairn-*.part beside the target, which may be deleted. Times of
+modification are kept.`
+
+const moveHelp = `Copies like cp and removes each source once its copy is safe, a file on the disk;
+between two URLs in one step. A source that changes meanwhile is left in place.
+
+`
 
 func (a *app) cp() *cobra.Command {
 	o := new(copyOptions)
@@ -58,9 +65,8 @@ func (a *app) mv() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "mv SOURCE... TARGET",
 		Short: "Move files or objects",
-		Long: "Copies like cp and removes each source once its copy is safe; between two URLs\nin one step.\n\n" +
-			copyHelp,
-		Args: args(2, -1, "a source and a target"),
+		Long:  moveHelp + copyHelp,
+		Args:  args(2, -1, "a source and a target"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.copy(cmd, args, o, true)
 		},
@@ -206,7 +212,7 @@ func (c *copier) one(ctx context.Context, from, to location, isDir bool, way dir
 	}
 	j := job{from: from, to: to, size: -1}
 	if way == upload && !from.std {
-		if err := j.statLocal(); err != nil {
+		if err := j.statLocal(c.move); err != nil {
 			return err
 		}
 	}
@@ -221,13 +227,16 @@ func (c *copier) one(ctx context.Context, from, to location, isDir bool, way dir
 }
 
 // statLocal fills in what is known of a local source.
-func (j *job) statLocal() error {
+func (j *job) statLocal(move bool) error {
 	info, err := os.Stat(j.from.path)
 	if err != nil {
 		return err
 	}
 	if info.IsDir() {
 		return usagef("%s is a directory; copy what is below it with -r", j.from)
+	}
+	if why := special(info.Mode()); move && why != "" {
+		return usagef("%s is %s, which cannot be moved", j.from, why)
 	}
 	if info.Mode().IsRegular() {
 		j.size = info.Size()

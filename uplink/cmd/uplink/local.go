@@ -18,24 +18,26 @@ type partial struct {
 	*os.File
 	dir      *os.Root
 	release  func() error // of the directory, once it need not be kept open
+	durable  bool         // keep has it on the disk
 	name     string       // of the target, within dir
 	temp     string       // of the file as yet
 	mode     fs.FileMode  // to be set, unless zero
 	modified time.Time    // to be set, unless zero
 }
 
-// createPartial begins a file name in an existing directory.
-func createPartial(dir, name string, mode fs.FileMode) (*partial, error) {
+// createPartial begins a file name in an existing directory. A durable one is
+// on the disk once it is kept, under its name; else that is left to the system.
+func createPartial(dir, name string, mode fs.FileMode, durable bool) (*partial, error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, err
 	}
-	return createIn(root, func() error { return closeSynced(root) }, name, mode)
+	return createIn(root, root.Close, name, mode, durable)
 }
 
 // createIn begins the file name in dir, which is released when that is done.
-func createIn(dir *os.Root, release func() error, name string, mode fs.FileMode) (*partial, error) {
-	p := &partial{dir: dir, release: release, name: name}
+func createIn(dir *os.Root, release func() error, name string, mode fs.FileMode, durable bool) (*partial, error) {
+	p := &partial{dir: dir, release: release, durable: durable, name: name}
 	if err := p.create(mode); err != nil {
 		_ = release()
 		return nil, err
@@ -60,7 +62,7 @@ func (p *partial) create(mode fs.FileMode) error {
 	return err
 }
 
-// keep makes the file durable under its name.
+// keep has the file take the place of its target.
 func (p *partial) keep() error {
 	if p.dir == nil {
 		return p.Close() // a device or pipe is what it is
@@ -72,6 +74,11 @@ func (p *partial) keep() error {
 		return err
 	}
 	p.temp = ""
+	if p.durable {
+		if err := syncDir(p.dir, "."); err != nil {
+			return err
+		}
+	}
 	release := p.release
 	p.release = nil
 	return release()
@@ -84,16 +91,17 @@ func (p *partial) finish() error {
 			return err
 		}
 	}
-	if err := p.Sync(); err != nil {
-		return err
+	if !p.modified.IsZero() {
+		if err := p.dir.Chtimes(p.temp, time.Time{}, p.modified); err != nil {
+			return err
+		}
 	}
-	if err := p.Close(); err != nil {
-		return err
+	if p.durable {
+		if err := p.Sync(); err != nil {
+			return err
+		}
 	}
-	if p.modified.IsZero() {
-		return nil
-	}
-	return p.dir.Chtimes(p.temp, time.Time{}, p.modified)
+	return p.Close()
 }
 
 // discard removes the file unless it was kept, and releases what it holds.
@@ -107,19 +115,40 @@ func (p *partial) discard() {
 	}
 }
 
-// closeSynced makes the names in a directory durable and closes it.
-func closeSynced(dir *os.Root) error {
-	defer dir.Close()
-	return syncDir(dir)
-}
-
-func syncDir(dir *os.Root) error {
-	d, err := dir.Open(".")
+// syncDir has the names in a directory below root on the disk.
+func syncDir(root *os.Root, dir string) error {
+	d, err := root.Open(dir)
 	if err != nil {
 		return err
 	}
 	defer d.Close()
 	return d.Sync()
+}
+
+// makeDirs makes a directory and those it is in, if durable on the disk, too.
+func makeDirs(dir string, durable bool) error {
+	there := filepath.Clean(dir)
+	for {
+		if _, err := os.Stat(there); err == nil || filepath.Dir(there) == there {
+			break
+		}
+		there = filepath.Dir(there)
+	}
+	if err := os.MkdirAll(dir, 0o777); err != nil || !durable {
+		return err
+	}
+	for made := filepath.Clean(dir); made != there; made = filepath.Dir(made) {
+		root, err := os.OpenRoot(filepath.Dir(made))
+		if err != nil {
+			return err
+		}
+		err = syncDir(root, ".")
+		root.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // checkLocalName reports why the rest of an object key below a prefix cannot

@@ -44,10 +44,16 @@ func write(t *testing.T, path, content string) {
 }
 
 func TestPartial(t *testing.T) {
+	for _, durable := range []bool{false, true} {
+		testPartial(t, durable)
+	}
+}
+
+func testPartial(t *testing.T, durable bool) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "new", "file")
 	modified := time.Unix(1_600_000_000, 123_000_000)
-	p, err := openOutput(path)
+	p, err := openOutput(path, durable)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +89,7 @@ func TestPartialReplaces(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, keep := range []bool{false, true} {
-		p, err := openOutput(path)
+		p, err := openOutput(path, false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -117,7 +123,7 @@ func TestPartialThroughLink(t *testing.T) {
 	if err := os.Symlink("real", link); err != nil {
 		t.Fatal(err)
 	}
-	p, err := openOutput(link)
+	p, err := openOutput(link, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,8 +177,14 @@ func TestTreeStaysInside(t *testing.T) {
 // More directories than are kept open, from several goroutines, some files
 // given up half-way.
 func TestTree(t *testing.T) {
+	for _, durable := range []bool{false, true} {
+		testTree(t, durable)
+	}
+}
+
+func testTree(t *testing.T, durable bool) {
 	dir := filepath.Join(t.TempDir(), "new")
-	tree, err := openTree(dir, false)
+	tree, err := openTree(dir, durable)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,12 +221,12 @@ func TestTree(t *testing.T) {
 
 func TestOutputRefused(t *testing.T) {
 	dir := t.TempDir()
-	if p, err := openOutput(dir); err == nil {
+	if p, err := openOutput(dir, false); err == nil {
 		p.discard()
 		t.Error("a directory was overwritten")
 	}
 	write(t, filepath.Join(dir, "file"), "")
-	if p, err := openOutput(filepath.Join(dir, "file", "below")); err == nil {
+	if p, err := openOutput(filepath.Join(dir, "file", "below"), false); err == nil {
 		p.discard()
 		t.Error("a file became a directory")
 	}
@@ -224,7 +236,11 @@ func TestOutputRefused(t *testing.T) {
 }
 
 func TestOutputDevice(t *testing.T) {
-	p, err := openOutput(os.DevNull)
+	if p, err := openOutput(os.DevNull, true); err == nil {
+		p.discard()
+		t.Error("a device is to keep what it is given")
+	}
+	p, err := openOutput(os.DevNull, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,6 +250,52 @@ func TestOutputDevice(t *testing.T) {
 	}
 	if err := p.keep(); err != nil {
 		t.Error(err)
+	}
+}
+
+// A file that was written to or replaced since it was read is not removed.
+func TestRemoveRead(t *testing.T) {
+	dir := t.TempDir()
+	path, link := filepath.Join(dir, "file"), filepath.Join(dir, "link")
+	long := time.Unix(1_600_000_000, 0)
+	for name, test := range map[string]struct {
+		path   string
+		change func() error
+		goes   bool
+	}{
+		"untouched": {path, func() error { return nil }, true},
+		"gone":      {path, func() error { return os.Remove(path) }, true},
+		"a link":    {link, func() error { return nil }, true},
+		"longer": {path, func() error {
+			return errors.Join(os.WriteFile(path, []byte("content."), 0), os.Chtimes(path, long, long))
+		}, false},
+		"written": {path, func() error { return os.WriteFile(path, []byte("CONTENT"), 0) }, false},
+		"replaced": {path, func() error {
+			return errors.Join(os.Rename(path, path+".old"), os.WriteFile(path, []byte("content"), 0o666), os.Chtimes(path, long, long))
+		}, false},
+		"a link led elsewhere": {link, func() error {
+			write(t, path+"2", "content")
+			return errors.Join(os.Chtimes(path+"2", long, long), os.Remove(link), os.Symlink("file2", link))
+		}, false},
+	} {
+		os.Remove(link)
+		write(t, path, "content")
+		if err := errors.Join(os.Chtimes(path, long, long), os.Symlink("file", link)); err != nil {
+			t.Fatal(err)
+		}
+		read, err := os.Stat(test.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := test.change(); err != nil {
+			t.Fatal(err)
+		}
+		if err := removeRead(test.path, read); (err == nil) != test.goes {
+			t.Errorf("%s: %v", name, err)
+		}
+		if _, err := os.Lstat(test.path); errors.Is(err, fs.ErrNotExist) != test.goes {
+			t.Errorf("%s: afterwards %v", name, err)
+		}
 	}
 }
 

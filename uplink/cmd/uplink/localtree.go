@@ -17,12 +17,11 @@ const maxOpenDirs = 64
 // none leads out of it, whatever links there are. It is safe for concurrent
 // use.
 type localTree struct {
-	top   *os.Root
-	eager bool // each name is made durable at once, not all of them by close
+	top     *os.Root
+	durable bool // what is kept is on the disk
 
 	mu   sync.Mutex
 	dirs map[string]*treeDir // by their path below top; "." is top itself
-	err  error               // the first failure to make a directory durable
 }
 
 type treeDir struct {
@@ -31,15 +30,15 @@ type treeDir struct {
 }
 
 // openTree makes the directory and opens it.
-func openTree(dir string, eager bool) (*localTree, error) {
-	if err := os.MkdirAll(dir, 0o777); err != nil {
+func openTree(dir string, durable bool) (*localTree, error) {
+	if err := makeDirs(dir, durable); err != nil {
 		return nil, err
 	}
 	top, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, err
 	}
-	return &localTree{top: top, eager: eager, dirs: make(map[string]*treeDir)}, nil
+	return &localTree{top: top, durable: durable, dirs: make(map[string]*treeDir)}, nil
 }
 
 // create begins the file rel, which has slashes, and makes the directories it
@@ -51,16 +50,7 @@ func (t *localTree) create(rel string, mode fs.FileMode) (*partial, error) {
 	if err != nil {
 		return nil, err
 	}
-	return createIn(d.root, func() error { return t.done(d) }, name, mode)
-}
-
-// done ends the use of a directory by one file.
-func (t *localTree) done(d *treeDir) error {
-	defer t.release(d)
-	if t.eager {
-		return syncDir(d.root)
-	}
-	return nil
+	return createIn(d.root, func() error { return t.release(d) }, name, mode, t.durable)
 }
 
 func (t *localTree) acquire(dir string) (*treeDir, error) {
@@ -73,6 +63,11 @@ func (t *localTree) acquire(dir string) (*treeDir, error) {
 	if err := t.top.MkdirAll(dir, 0o777); err != nil {
 		return nil, err
 	}
+	for made := dir; t.durable && made != "."; made = path.Dir(made) {
+		if err := syncDir(t.top, path.Dir(made)); err != nil {
+			return nil, err
+		}
+	}
 	root, err := t.top.OpenRoot(dir)
 	if err != nil {
 		return nil, err
@@ -84,37 +79,27 @@ func (t *localTree) acquire(dir string) (*treeDir, error) {
 
 // release gives a directory back. When many are open, those that nobody uses
 // are closed.
-func (t *localTree) release(d *treeDir) {
-	t.mu.Lock()
-	d.users--
-	var idle []*treeDir
-	if len(t.dirs) > maxOpenDirs {
-		for dir, d := range t.dirs {
-			if d.users == 0 {
-				idle = append(idle, d)
-				delete(t.dirs, dir)
-			}
-		}
-	}
-	t.mu.Unlock()
-	for _, d := range idle {
-		t.note(closeSynced(d.root))
-	}
-}
-
-func (t *localTree) note(err error) {
+func (t *localTree) release(d *treeDir) (err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.err == nil {
-		t.err = err
+	d.users--
+	if len(t.dirs) <= maxOpenDirs {
+		return nil
 	}
+	for dir, d := range t.dirs {
+		if d.users == 0 {
+			err = errors.Join(err, d.root.Close())
+			delete(t.dirs, dir)
+		}
+	}
+	return err
 }
 
-// close makes every name durable. All files have to be kept or discarded
-// before.
+// close closes all directories. All files have to be kept or discarded before.
 func (t *localTree) close() error {
+	err := t.top.Close()
 	for _, d := range t.dirs {
-		t.note(closeSynced(d.root))
+		err = errors.Join(err, d.root.Close())
 	}
-	return errors.Join(t.err, closeSynced(t.top))
+	return err
 }

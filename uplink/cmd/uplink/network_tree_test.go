@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/cairnstorage/cairn/uplink"
 )
 
 // makeTree writes a small tree and returns its files' contents by path.
@@ -117,4 +119,37 @@ func testMove(t *testing.T, w *world, bucket string) {
 	w.want(exitNotFound, "stat", bucket+"/dir2/moved")
 	checkTree(t, dir, map[string]string{"moved": "content", "tree/sub/moved": "content"})
 	w.want(exitNotFound, "mv", bucket+"/nothing", dir)
+	w.want(exitUsage, "mv", os.DevNull, bucket+"/null")
+	w.in = "x"
+	w.want(exitOK, "cp", "-", bucket+"/key")
+	w.want(exitFailure, "mv", bucket+"/key", os.DevNull)
+	w.want(exitOK, "stat", bucket+"/key")
+	testMoveReplaced(t, w, bucket)
+}
+
+// What a move has not copied stays.
+func testMoveReplaced(t *testing.T, w *world, bucket string) {
+	p, err := uplink.Open(t.Context(), w.env["CAIRN_ACCESS"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	from, err := parseObject(bucket + "/replaced")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.in = "old"
+	w.want(exitOK, "cp", "-", from.String())
+	read, err := p.Stat(t.Context(), from.bucket, from.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.in = "new"
+	w.want(exitOK, "cp", "-", from.String())
+	if err := deleteRead(t.Context(), p, from, read); err == nil || !strings.Contains(err.Error(), "left in place") {
+		t.Errorf("got %v", err)
+	}
+	if r := w.want(exitOK, "cat", from.String()); r.out != "new" {
+		t.Errorf("there is %q", r.out)
+	}
 }

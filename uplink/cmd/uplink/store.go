@@ -104,7 +104,7 @@ func (s store) save(a *accesses) error {
 	if err != nil {
 		return err
 	}
-	file, err := createPartial(s.dir, filepath.Base(s.file()), 0o600)
+	file, err := createPartial(s.dir, filepath.Base(s.file()), 0o600, true)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -52,12 +53,16 @@ func (c *copier) do(ctx context.Context, j job, way direction, into *localTree) 
 // upload copies a local file or standard input to an object.
 func (c *copier) upload(ctx context.Context, j job) (size int64, err error) {
 	in := c.a.in
+	var read fs.FileInfo // the file as it was when it was opened
 	if !j.from.std {
 		file, err := os.Open(j.from.path)
 		if err != nil {
 			return 0, err
 		}
 		defer file.Close()
+		if read, err = file.Stat(); err != nil {
+			return 0, err
+		}
 		in = file
 	}
 	if j.size < 0 { // a pipe or terminal, which may keep us waiting
@@ -70,9 +75,25 @@ func (c *copier) upload(ctx context.Context, j job) (size int64, err error) {
 		return 0, err
 	}
 	if c.move {
-		return size, os.Remove(j.from.path)
+		return size, removeRead(j.from.path, read)
 	}
 	return size, nil
+}
+
+// removeRead removes a file that was read, unless its name leads to something
+// else by now or it was written to.
+func removeRead(path string, read fs.FileInfo) error {
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // somebody else has removed it
+	}
+	if err != nil {
+		return err
+	}
+	if !os.SameFile(info, read) || info.Size() != read.Size() || !info.ModTime().Equal(read.ModTime()) {
+		return fmt.Errorf("%s was changed while it was copied: it is left in place, move it again", path)
+	}
+	return os.Remove(path)
 }
 
 // put makes an object of all that in yields, or nothing.
@@ -108,7 +129,7 @@ func (c *copier) download(ctx context.Context, j job, into *localTree) (size int
 	if j.to.std {
 		return get(d, m.writer(c.a.out), length)
 	}
-	out, err := j.output(into)
+	out, err := c.output(j, into)
 	if err != nil {
 		return 0, err
 	}
@@ -121,9 +142,19 @@ func (c *copier) download(ctx context.Context, j job, into *localTree) (size int
 		return 0, err
 	}
 	if c.move {
-		return size, c.p.Delete(ctx, j.from.bucket, j.from.key)
+		err = deleteRead(ctx, c.p, j.from, d.Object())
 	}
-	return size, nil
+	return size, err
+}
+
+// deleteRead deletes an object that was read, unless another has taken its
+// place.
+func deleteRead(ctx context.Context, p *uplink.Project, from location, o uplink.Object) error {
+	err := p.DeleteVersion(ctx, from.bucket, o)
+	if errors.Is(err, uplink.ErrObjectChanged) {
+		return fmt.Errorf("%s was replaced while it was copied: the new object is left in place, move it again", from)
+	}
+	return err
 }
 
 // open begins to read the part of an object that is asked for, and says how
@@ -184,20 +215,25 @@ func (c *copier) serverSide(ctx context.Context, j job) (int64, error) {
 
 const fileMode = 0o666 // less the user's mask
 
-// output begins the file that a download makes.
-func (j job) output(into *localTree) (*partial, error) {
+// output begins the file that a download makes. It has to be on the disk before
+// a move deletes the object.
+func (c *copier) output(j job, into *localTree) (*partial, error) {
 	if into != nil {
 		return into.create(j.rel, fileMode)
 	}
-	return openOutput(j.to.path)
+	return openOutput(j.to.path, c.move)
 }
 
-// openOutput begins the file at path. A device or pipe is written as it is.
-func openOutput(path string) (*partial, error) {
+// openOutput begins the file at path. A device or pipe is written as it is,
+// unless the file is to be durable.
+func openOutput(path string, durable bool) (*partial, error) {
 	if resolved, err := filepath.EvalSymlinks(path); err == nil {
 		path = resolved
 	}
 	if info, err := os.Stat(path); err == nil && info.Mode()&(fs.ModeDevice|fs.ModeNamedPipe) != 0 {
+		if durable {
+			return nil, fmt.Errorf("%s is %s, which keeps nothing: copy to it", path, special(info.Mode()))
+		}
 		file, err := os.OpenFile(path, os.O_WRONLY, 0)
 		return &partial{File: file}, err
 	}
@@ -205,8 +241,8 @@ func openOutput(path string) (*partial, error) {
 	if dir == "" {
 		dir = "."
 	}
-	if err := os.MkdirAll(dir, 0o777); err != nil {
+	if err := makeDirs(dir, durable); err != nil {
 		return nil, err
 	}
-	return createPartial(dir, name, fileMode)
+	return createPartial(dir, name, fileMode, durable)
 }
