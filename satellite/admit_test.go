@@ -29,6 +29,9 @@ func TestNodesMessages(t *testing.T) {
 	news := checkInOf(roomy)
 	_, err := n.CheckIn(t.Context(), news)
 	must(t, err)
+	if known := r.registry.view(); len(known) != 1 || !known[0].Remote.IsLoopback() {
+		t.Errorf("the registry knows %+v", known)
+	}
 	news.Version = strings.Repeat("a", satclient.MaxNodeMessage)
 	_, err = n.CheckIn(t.Context(), news)
 	if wantError(t, "a large check-in", err, satclient.ErrBadRequest); err != nil && !strings.Contains(err.Error(), "larger than") {

@@ -248,7 +248,7 @@ func (g *groups) plannable() []placement.Node {
 		if !n.online || n.Free < minRoom {
 			continue
 		}
-		p := placement.Node{ID: n.ID, Subnets: placement.Subnets(n.Addresses), Operator: n.Operator}
+		p := placement.Node{ID: n.ID, Subnets: placement.Subnets(n.Remote, n.Addresses), Operator: n.Operator}
 		for _, c := range g.ofNode[n.ID] {
 			if c.Scheme != g.scheme {
 				continue

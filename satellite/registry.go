@@ -93,6 +93,7 @@ func (r *registry) checkIn(ctx context.Context, id ident.ID, m *pb.CheckInReques
 	if err != nil {
 		return fmt.Errorf("%w: %w", satclient.ErrBadRequest, err)
 	}
+	said.Remote = transport.RemoteIP(ctx)
 	now := r.now()
 	if err := r.meet(ctx, said, now); err != nil {
 		return err
@@ -198,15 +199,12 @@ func readCheckIn(id ident.ID, m *pb.CheckInRequest) (meta.Node, error) {
 		return n, err
 	}
 	n.Addresses = at.Addrs
-	for _, c := range m.Cursors {
-		n.Cursors = append(n.Cursors, meta.Cursor{Group: c.Group, Epoch: c.Epoch, Seq: c.Seq})
-	}
 	return n, nil
 }
 
 // matters says whether a record that changed like this should be stored soon.
 func matters(a, b *meta.Node) bool {
-	return !slices.Equal(a.Addresses, b.Addresses) || a.Capacity != b.Capacity ||
+	return !slices.Equal(a.Addresses, b.Addresses) || a.Remote != b.Remote || a.Capacity != b.Capacity ||
 		a.Version != b.Version || a.Operator != b.Operator
 }
 

@@ -1,7 +1,9 @@
 package meta
 
 import (
+	"net/netip"
 	"reflect"
+	"strings"
 	"testing"
 	"time"
 
@@ -80,7 +82,7 @@ func TestNodes(t *testing.T) {
 	r := memRig(t)
 	when := r.clock
 	a := Node{ID: ident.ID{1}, Addresses: []string{"/ip4/192.0.2.1/tcp/1"}, Capacity: 5, FirstSeen: when, LastSeen: when}
-	b := Node{ID: ident.ID{2}, Cursors: []Cursor{{1, 1, 5}}, FirstSeen: when, LastSeen: when.Add(time.Second)}
+	b := Node{ID: ident.ID{2}, Remote: netip.MustParseAddr("2001:db8::1"), FirstSeen: when, LastSeen: when.Add(time.Second)}
 	r.must(r.PutNodes(r.ctx, []Node{b, a}))
 	b.Free = 9
 	r.must(r.PutNodes(r.ctx, []Node{b}))
@@ -90,6 +92,18 @@ func TestNodes(t *testing.T) {
 	r.must(err)
 	if !reflect.DeepEqual(got, []Node{a, b}) {
 		t.Errorf("got %+v, want %+v", got, []Node{a, b})
+	}
+	// More than one transaction could hold.
+	many := make([]Node, 3000)
+	for i := range many {
+		many[i] = Node{ID: ident.ID{3, byte(i), byte(i >> 8)}, Addresses: []string{strings.Repeat("a", kv.MaxTx/2000)}}
+	}
+	r.must(r.PutNodes(r.ctx, many))
+	if got, err = r.Nodes(r.ctx); err != nil || len(got) != 2+len(many) {
+		t.Errorf("%d nodes, %v", len(got), err)
+	}
+	for i := range many {
+		r.must(r.DeleteNodes(r.ctx, []ident.ID{many[i].ID}))
 	}
 	r.must(r.DeleteNodes(r.ctx, []ident.ID{a.ID, {9}}))
 	got, err = r.Nodes(r.ctx)

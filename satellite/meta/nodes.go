@@ -9,22 +9,34 @@ import (
 	"github.com/cairnstorage/cairn/satellite/kv"
 )
 
-// PutNodes stores what is known of nodes.
+// maxNodesTx bounds the bytes of records that PutNodes writes in one
+// transaction: nodes choose how long theirs are.
+const maxNodesTx = 1 << 20
+
+// PutNodes stores what is known of nodes, many of them in several transactions.
 func (s *Store) PutNodes(ctx context.Context, nodes []Node) error {
-	if len(nodes) == 0 {
-		return nil
-	}
-	return s.kv.Update(ctx, func(tx kv.Tx) error {
-		for i := range nodes {
-			if nodes[i].ID.IsZero() {
+	for len(nodes) > 0 {
+		n := 0 // how many fit
+		for size := 0; n < len(nodes) && (n == 0 || size < maxNodesTx); n++ {
+			if nodes[n].ID.IsZero() {
 				return fmt.Errorf("%w: node without id", ErrInvalid)
 			}
-			if err := tx.Set(nodeKey(nodes[i].ID), nodes[i].encode()); err != nil {
-				return err
-			}
+			size += len(nodes[n].encode())
 		}
-		return nil
-	})
+		err := s.kv.Update(ctx, func(tx kv.Tx) error {
+			for i := range nodes[:n] {
+				if err := tx.Set(nodeKey(nodes[i].ID), nodes[i].encode()); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		nodes = nodes[n:]
+	}
+	return nil
 }
 
 // DeleteNodes forgets nodes; those that are not there are no error.

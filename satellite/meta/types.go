@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/cairnstorage/cairn/proto/ident"
@@ -156,13 +157,6 @@ type Journal struct {
 	Bytes    uint64 // ciphertext of live segments
 }
 
-// Cursor is how far a node says it has followed a group's journal.
-type Cursor struct {
-	Group uint32
-	Epoch uint64
-	Seq   uint64
-}
-
 // Node is what the satellite keeps of a storage node.
 type Node struct {
 	ID        ident.ID
@@ -174,7 +168,7 @@ type Node struct {
 	Operator  string
 	FirstSeen time.Time // to the second, as LastSeen
 	LastSeen  time.Time
-	Cursors   []Cursor
+	Remote    netip.Addr // where it last came from; zero: not known
 }
 
 // UploadID names an upload in progress.

@@ -331,11 +331,8 @@ func (n *Node) encode() []byte {
 	for _, a := range n.Addresses {
 		b = putString(b, a)
 	}
-	b = putUvarint(b, uint64(len(n.Cursors)))
-	for _, c := range n.Cursors {
-		b = putUvarint(putUvarint(putUvarint(b, uint64(c.Group)), c.Epoch), c.Seq)
-	}
-	return b
+	remote, _ := n.Remote.WithZone("").MarshalBinary() // no address makes no bytes
+	return putString(b, string(remote))
 }
 
 func decodeNode(id ident.ID, v []byte) (Node, error) {
@@ -347,9 +344,7 @@ func decodeNode(id ident.ID, v []byte) (Node, error) {
 	for range d.count(1) {
 		n.Addresses = append(n.Addresses, d.string())
 	}
-	for range d.count(3) {
-		n.Cursors = append(n.Cursors, Cursor{Group: d.u32(), Epoch: d.uvarint(), Seq: d.uvarint()})
-	}
+	d.bad = n.Remote.UnmarshalBinary([]byte(d.string())) != nil || d.bad
 	return n, d.done("node " + id.String())
 }
 

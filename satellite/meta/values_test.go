@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -55,7 +56,7 @@ func values() []value {
 	node := Node{
 		Addresses: []string{"/ip4/192.0.2.1/tcp/7000", "/dns4/example.org/tcp/7000"},
 		Capacity:  1 << 40, Used: 1 << 30, Free: 1 << 39, Version: "v1", Operator: "me",
-		FirstSeen: when, LastSeen: when.Add(time.Hour), Cursors: []Cursor{{1, 2, 3}, {4, 5, 600}},
+		FirstSeen: when, LastSeen: when.Add(time.Hour), Remote: netip.MustParseAddr("192.0.2.1"),
 	}
 	return []value{
 		{"project", project.encode(), again(pointer(func(v []byte) (Project, error) { return decodeProject(ProjectID{}, v) }))},

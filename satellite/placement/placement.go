@@ -17,7 +17,7 @@ import (
 // Node is a storage node that groups may be planned with: online, with room.
 type Node struct {
 	ID       ident.ID
-	Subnets  []string // of its addresses, see Subnet
+	Subnets  []string // that it lies in, see Subnets
 	Operator string   // "" is nobody in particular
 	Slots    int      // that it holds in groups of the scheme planned for
 	Data     int      // those of them that hold data shards

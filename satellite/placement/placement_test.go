@@ -3,8 +3,10 @@ package placement
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/cairnstorage/cairn/proto/erasure"
@@ -226,25 +228,31 @@ func TestPlanIsPure(t *testing.T) {
 }
 
 func TestSubnets(t *testing.T) {
-	for addr, want := range map[string]string{
-		"/ip4/192.0.2.77/tcp/7000":         "192.0.2.0/24",
-		"/ip4/10.1.2.3/udp/1/quic-v1":      "10.1.2.0/24",
-		"/ip6/2001:db8:1:2::5/tcp/1":       "2001:db8:1::/48",
-		"/ip6/::ffff:192.0.2.77/tcp/1":     "192.0.2.0/24",
-		"/dns4/Node.Example.org./tcp/7000": "node.example.org",
-		"/dns/a.example/tcp/1":             "a.example",
-		"/ip4/nonsense/tcp/1":              "",
-		"/unix/x":                          "",
-		"192.0.2.1":                        "",
-		"":                                 "",
-		"/":                                "",
+	for _, c := range []struct {
+		remote string
+		addrs  string
+		want   string
+	}{
+		{"", "/ip4/192.0.2.77/tcp/7000", "192.0.2.0/24"},
+		{"", "/ip4/10.1.2.3/udp/1/quic-v1", "10.1.2.0/24"},
+		{"", "/ip6/2001:db8:1:2::5/tcp/1", "2001:db8:1::/48"},
+		{"", "/ip6/::ffff:192.0.2.77/tcp/1", "192.0.2.0/24"},
+		{"", "/dns4/node.example.org/tcp/7000 /ip4/nonsense/tcp/1 /unix/x 192.0.2.1 /", ""},
+		{"", "/ip4/192.0.2.1/tcp/1 /ip4/192.0.2.9/udp/1/quic-v1 x /ip4/10.0.0.1/tcp/1", "10.0.0.0/24 192.0.2.0/24"},
+		// What it claims does not hide where it comes from.
+		{"192.0.2.5", "/ip4/198.51.100.1/tcp/1", "192.0.2.0/24 198.51.100.0/24"},
+		{"192.0.2.5", "/dns/a.example/tcp/1 /ip4/192.0.2.9/tcp/1", "192.0.2.0/24"},
+		{"::ffff:192.0.2.5", "", "192.0.2.0/24"},
+		{"2001:db8:1:2::5", "", "2001:db8:1::/48"},
+		// Two sites may number their private networks alike.
+		{"192.0.2.5", "/ip4/192.168.1.1/tcp/1 /ip4/127.0.0.1/tcp/1 /ip6/fe80::1/tcp/1", "192.0.2.0/24"},
+		// On one site, or one machine, claims are all there is.
+		{"127.0.0.1", "/ip4/192.0.2.9/tcp/1", "192.0.2.0/24"},
+		{"192.168.7.1", "/ip4/192.168.1.1/tcp/1 /ip4/127.0.0.1/tcp/1", "127.0.0.0/24 192.168.1.0/24"},
 	} {
-		if got := Subnet(addr); got != want {
-			t.Errorf("%q: %q, want %q", addr, got, want)
+		remote, _ := netip.ParseAddr(c.remote)
+		if got := strings.Join(Subnets(remote, strings.Fields(c.addrs)), " "); got != c.want {
+			t.Errorf("from %s, claiming %s: %q, want %q", c.remote, c.addrs, got, c.want)
 		}
-	}
-	got := Subnets([]string{"/ip4/192.0.2.1/tcp/1", "/ip4/192.0.2.9/udp/1/quic-v1", "x", "/ip4/10.0.0.1/tcp/1"})
-	if want := []string{"10.0.0.0/24", "192.0.2.0/24"}; !slices.Equal(got, want) {
-		t.Errorf("got %v, want %v", got, want)
 	}
 }

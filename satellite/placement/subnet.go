@@ -6,48 +6,50 @@ import (
 	"strings"
 )
 
-// Subnets returns the networks that multiaddrs lie in, sorted, each once: the
-// /24 of an IPv4 address, the /48 of an IPv6 one, a name as it is. Nodes that
-// share one are taken to fail together.
-func Subnets(addrs []string) []string {
+// Subnets returns the networks a node lies in, sorted, each once: the /24 of an
+// IPv4 address, the /48 of an IPv6 one. Nodes that share one are taken to fail
+// together. remote is where the node was seen to come from, addrs the multiaddrs
+// it claims: claims add networks but never take away the one it was seen in.
+// A host name is none: names cost nothing. Addresses of private networks mean
+// something only among nodes that come over one, such as clusters on one site.
+func Subnets(remote netip.Addr, addrs []string) []string {
+	remote = remote.Unmap()
+	seen := isPublic(remote)
 	var nets []string
-	for _, a := range addrs {
-		if s := Subnet(a); s != "" {
-			nets = append(nets, s)
+	add := func(ip netip.Addr) {
+		if ip.IsValid() && (isPublic(ip) || !seen) {
+			nets = append(nets, network(ip))
 		}
+	}
+	if seen {
+		add(remote)
+	}
+	for _, a := range addrs {
+		add(claimed(a))
 	}
 	slices.Sort(nets)
 	return slices.Compact(nets)
 }
 
-// Subnet is Subnets of one address; "" when it has none.
-func Subnet(addr string) string {
-	parts := strings.Split(addr, "/")
-	if len(parts) < 3 || parts[0] != "" {
-		return ""
-	}
-	switch parts[1] {
-	case "ip4":
-		return network(parts[2], 24)
-	case "ip6":
-		return network(parts[2], 48)
-	case "dns", "dns4", "dns6", "dnsaddr":
-		return strings.ToLower(strings.TrimSuffix(parts[2], "."))
-	}
-	return ""
+func isPublic(ip netip.Addr) bool {
+	return ip.IsGlobalUnicast() && !ip.IsPrivate()
 }
 
-func network(text string, bits int) string {
-	ip, err := netip.ParseAddr(text)
-	if err != nil {
-		return ""
+// claimed is the IP address of a multiaddr; the zero Addr when it has none.
+func claimed(addr string) netip.Addr {
+	parts := strings.Split(addr, "/")
+	if len(parts) < 3 || parts[0] != "" || parts[1] != "ip4" && parts[1] != "ip6" {
+		return netip.Addr{}
 	}
-	if ip = ip.Unmap(); ip.Is4() {
+	ip, _ := netip.ParseAddr(parts[2])
+	return ip.Unmap()
+}
+
+func network(ip netip.Addr) string {
+	bits := 48
+	if ip.Is4() {
 		bits = 24
 	}
-	prefix, err := ip.WithZone("").Prefix(bits)
-	if err != nil {
-		return ""
-	}
+	prefix, _ := ip.WithZone("").Prefix(bits)
 	return prefix.String()
 }
