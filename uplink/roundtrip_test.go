@@ -1,10 +1,14 @@
 package uplink_test
 
 import (
+	"bytes"
+	"context"
 	"fmt"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/cairnstorage/cairn/deploy/localnet/network"
+	"github.com/cairnstorage/cairn/uplink"
 	"github.com/cairnstorage/cairn/uplink/internal/seal"
 )
 
@@ -26,4 +30,41 @@ func TestRoundTripAtEveryBoundary(t *testing.T) {
 			checkGet(t, p, key, data)
 		}
 	}
+}
+
+// An object of so many segments that the satellite is told of them, and tells
+// where they are, in many calls.
+func TestManySegments(t *testing.T) {
+	_, p := startDoubles(t, smallScheme)
+	p.LimitSegments(1)
+	data := noise(300*smallScheme.Required*seal.ChunkPlain - 7)
+	if o := put(t, p, "object", data); o.Segments != 300 {
+		t.Errorf("the object has %d segments", o.Segments)
+	}
+	checkGet(t, p, "object", data)
+	d, err := p.Download(context.Background(), bucket, "object", uplink.DownloadOptions{Offset: 1000})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	for range 20 {
+		from := rand.IntN(len(data) - 1000)
+		got := make([]byte, min(300_000, len(data)-1000-from))
+		if n, err := d.ReadAt(got, int64(from)); err != nil || !bytes.Equal(got, data[1000+from:][:n]) {
+			t.Fatalf("ReadAt %d: %d bytes, %v", from, n, err)
+		}
+	}
+}
+
+// Segments of full size, the second of one byte.
+func TestFullSegment(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it moves much data")
+	}
+	_, p := startNetwork(t, network.Config{})
+	data := noise(int(seal.MaxSegment(4)) + 1)
+	if o := put(t, p, "object", data); o.Segments != 2 {
+		t.Errorf("the object has %d segments", o.Segments)
+	}
+	checkGet(t, p, "object", data)
 }
