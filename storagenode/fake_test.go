@@ -186,7 +186,7 @@ func putShard(t *testing.T, store *shardstore.Store, group uint32, n byte) shard
 	if _, err := w.Write(data); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.Commit(t.Context(), m); err != nil {
+	if _, err := w.Commit(t.Context(), m); err != nil {
 		t.Fatal(err)
 	}
 	return m

@@ -202,13 +202,20 @@ func (c *session) meta(key shardstore.Key, end *pb.PutEnd, size int64) (shardsto
 // commit makes the shard durable and only then signs for it.
 func (c *session) commit(ctx context.Context, writer *shardstore.Writer, meta shardstore.Meta, a *putAnswer) {
 	defer close(a.done)
-	if a.err = writer.Commit(ctx, meta); a.err != nil {
+	var held shardstore.Info
+	if held, a.err = writer.Commit(ctx, meta); a.err != nil {
 		return
+	}
+	// A staged shard expires by its age here, which a repeat does not change: the
+	// satellite must see from the receipt that it may be gone before a commit.
+	stored := held.Created
+	if held.Live {
+		stored = c.c.Now()
 	}
 	a.receipt, a.err = order.SignReceipt(c.c.Key, &order.Receipt{
 		Node: c.c.Key.ID(), Segment: meta.Segment, Root: meta.Root, Size: meta.Layout.Size,
 		Group: c.group.ID, Epoch: c.group.Epoch, Slot: meta.Slot,
-		Serial: c.limit.Serial, Stored: c.c.Now(),
+		Serial: c.limit.Serial, Stored: stored,
 	})
 	if a.err != nil {
 		a.err = errors.Join(errors.New("sign receipt"), a.err)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/cairnstorage/cairn/proto/erasure"
 	"github.com/cairnstorage/cairn/proto/merkle"
@@ -94,6 +95,48 @@ func TestCancelAndRepeat(t *testing.T) {
 		t.Error("the stream goes on after a Fail")
 	}
 	v.holds(kept)
+}
+
+// A receipt must not make a shard seem younger than it is when it expires: the
+// repeat of a staged one is dated as the first.
+func TestRepeatIsDatedLikeTheFirst(t *testing.T) {
+	v := newServed(t, nil)
+	s := newTestShard(t, 8192)
+	v.put(s)
+	key := shardstore.Key{Segment: s.id, Group: testGroup}
+	first, err := v.store.Stat(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v.ahead.Store(int64(10 * time.Hour))
+	repeat := func() time.Time {
+		limit := v.newLimit(order.ActionPut, 1<<20)
+		limit.Issued, limit.Expires = v.now(), v.now().Add(time.Hour)
+		p, err := v.dialer().OpenPut(t.Context(), v.address, v.lease(v.group, limit))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Reset()
+		if err := s.put(p); err != nil {
+			t.Fatal(err)
+		}
+		_, receipt, err := p.Answer()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return receipt.Stored
+	}
+	if got := repeat(); !got.Equal(first.Created) {
+		t.Errorf("the receipt for a shard of %s is dated %s", first.Created, got)
+	}
+	// Once the journal has it, the shard does not expire any more.
+	entry := shardstore.Entry{Seq: 1, Segment: s.id, Live: true, Root: s.root, Size: s.layout.Size}
+	if err := v.store.Advance(testGroup, []shardstore.Entry{entry}); err != nil {
+		t.Fatal(err)
+	}
+	if got := repeat(); got.Sub(first.Created) < 9*time.Hour {
+		t.Errorf("the receipt for a live shard is dated %s", got)
+	}
 }
 
 // An answer to the first shard comes before the refusal of the second.

@@ -17,14 +17,14 @@ import (
 // A commit is a written record that waits to become durable and indexed.
 type commit struct {
 	writer *Writer
-	entry  entry
-	held   bool // someone else was first with the same shard
+	entry  entry // of this record; once held, of the one there was before
+	held   bool  // someone else was first with the same shard
 	err    error
 	done   chan struct{}
 }
 
-// prepare writes the footer. Without an error and a commit there is nothing
-// more to do, as the shard is already held.
+// prepare writes the footer. If the shard is held already there is nothing more
+// to do.
 func (w *Writer) prepare(ctx context.Context, m *Meta) (*commit, error) {
 	if err := errors.Join(w.err, ctx.Err()); err != nil {
 		return nil, err
@@ -45,31 +45,31 @@ func (w *Writer) prepare(ctx context.Context, m *Meta) (*commit, error) {
 		Info:  Info{Key: m.Key, Slot: m.Slot, Layout: m.Layout, Root: m.Root, Created: m.Created},
 		place: w.place,
 	}
-	if held, err := w.s.holds(&c.entry); err != nil || held {
-		return nil, err
+	if err := w.s.holds(c); err != nil || c.held {
+		return c, err
 	}
 	return c, w.put(encodeFooter(w.dir.identity, w.place, m, subtrees), w.place.footerOffset())
 }
 
-// holds reports whether the shard that e describes is here already. One that
-// turns out to be damaged is forgotten. Another under the same key is
-// ErrMismatch.
-func (s *Store) holds(e *entry) (bool, error) {
-	d, old, err := s.lookup(e.Key)
+// holds finds out whether the shard is here already. One that turns out to be
+// damaged is forgotten. Another under the same key is ErrMismatch.
+func (s *Store) holds(c *commit) error {
+	d, old, err := s.lookup(c.entry.Key)
 	if errors.Is(err, ErrNotFound) {
-		return false, nil
+		return nil
 	}
 	if err == nil {
-		err = sameShard(&old, e)
+		err = sameShard(&old, &c.entry)
 	}
 	if err != nil {
-		return false, err
+		return err
 	}
 	err = d.verify(old)
 	if errors.Is(err, ErrCorrupt) {
-		return false, s.forget(d, old)
+		return s.forget(d, old)
 	}
-	return err == nil, err
+	c.entry, c.held = old, err == nil
+	return err
 }
 
 // sameShard returns ErrMismatch unless both are the same shard.
@@ -158,6 +158,7 @@ func (s *Store) enterAll(txn *badger.Txn, d *dir, batch []*commit) (marked []Key
 		}
 		if held {
 			c.held, c.err = true, sameShard(&old, &c.entry)
+			c.entry = old
 			continue
 		}
 		m, missing, err := s.lookupMark(c.entry.Key)

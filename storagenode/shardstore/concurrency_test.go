@@ -20,8 +20,8 @@ func blocks(t *testing.T, path string) int64 {
 	return st.Sys().(*syscall.Stat_t).Blocks * 512
 }
 
-// TestSameShardAtOnce: of many writers of one shard all succeed, and one record
-// stays.
+// TestSameShardAtOnce: of many writers of one shard all succeed, one record stays,
+// and all are told how old that is.
 func TestSameShardAtOnce(t *testing.T) {
 	cfg := testConfig(t)
 	cfg.Dirs = append(cfg.Dirs, tempDir(t))
@@ -31,13 +31,19 @@ func TestSameShardAtOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	var mu sync.Mutex
 	wins := make(map[bool]int)
+	created := make(map[time.Time]bool)
 	for i := range 16 {
 		wg.Go(func() {
 			mine := one
 			if i%4 == 0 {
 				mine = other
 			}
-			err := mine.put(s)
+			var held Info
+			w, err := mine.write(s)
+			if err == nil {
+				mine.meta.Created = time.Unix(int64(1_700_000_000+i), 0)
+				held, err = w.Commit(context.Background(), mine.meta)
+			}
 			if err != nil && !errors.Is(err, ErrMismatch) {
 				t.Errorf("put: %v", err)
 			}
@@ -45,12 +51,16 @@ func TestSameShardAtOnce(t *testing.T) {
 			defer mu.Unlock()
 			if err == nil {
 				wins[i%4 == 0]++
+				created[held.Created] = true
 			}
 		})
 	}
 	wg.Wait()
 	if len(wins) != 1 || wins[false] != 0 && wins[false] != 12 || wins[true] != 0 && wins[true] != 4 {
 		t.Errorf("successes: %v", wins)
+	}
+	if held, err := s.Stat(one.meta.Key); err != nil || len(created) != 1 || !created[held.Created] {
+		t.Errorf("what is held is of %s, the writers were told of %v, %v", held.Created, created, err)
 	}
 	u := s.Usage()
 	if u.Shards != 1 || u.Used != (place{reserved: 30_016, slots: 10}).onDisk(30_016) {
@@ -132,7 +142,7 @@ func TestClosed(t *testing.T) {
 	_, err3 := s.Stat(one.meta.Key)
 	_, err4 := s.Cursor(1)
 	_, err5 := w.Write([]byte{1})
-	err6 := w.Commit(context.Background(), newSample(2, 4096).meta)
+	_, err6 := w.Commit(context.Background(), newSample(2, 4096).meta)
 	w.Abort()
 	_, err7 := s.ExpireStaged(func(uint32) time.Time { return time.Time{} })
 	for i, err := range []error{err1, err2, err3, err4, err5, err6, err7, s.Advance(1, nil), s.Each(nil)} {
@@ -235,7 +245,7 @@ func TestSyncFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.active.file.Close() // the disk is pulled out
-	if err := w.Commit(context.Background(), newSample(2, 4096).meta); err == nil {
+	if _, err := w.Commit(context.Background(), newSample(2, 4096).meta); err == nil {
 		t.Error("committed without a disk")
 	}
 	s.synced([]*commit{{writer: w, done: make(chan struct{})}}, syscall.EIO)

@@ -181,7 +181,7 @@ func testDiskFilledByOthers(t *testing.T, disk string) {
 		t.Errorf("write on: %v", err)
 	}
 	middle.Abort()
-	if err := w.Commit(context.Background(), written.meta); !errors.Is(err, ErrFull) {
+	if _, err := w.Commit(context.Background(), written.meta); !errors.Is(err, ErrFull) {
 		t.Errorf("commit: %v", err)
 	}
 	if err := newSample(1002, 64).put(s); !errors.Is(err, ErrFull) {
@@ -267,7 +267,7 @@ func TestFreeSpaceIsAsked(t *testing.T) {
 		}
 	}
 	free.Store(1 << 20)
-	if err := w.Commit(context.Background(), one.meta); !errors.Is(err, ErrFull) {
+	if _, err := w.Commit(context.Background(), one.meta); !errors.Is(err, ErrFull) {
 		t.Errorf("commit when there is no room for the index: %v", err)
 	}
 	free.Store(100 << 20)

@@ -68,7 +68,8 @@ func (s sample) put(st *Store) error {
 	if err != nil {
 		return err
 	}
-	return w.Commit(context.Background(), s.meta)
+	_, err = w.Commit(context.Background(), s.meta)
+	return err
 }
 
 // tempDir is a directory in memory where there is room for that: most tests

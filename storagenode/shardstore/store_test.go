@@ -83,7 +83,8 @@ func TestRefusals(t *testing.T) {
 		m := one.meta
 		m.ShardRoots = append([]merkle.Hash(nil), m.ShardRoots...)
 		change(&m)
-		return w.Commit(context.Background(), m)
+		_, err = w.Commit(context.Background(), m)
+		return err
 	}
 	same := func(*Meta) {}
 	flipped := bytes.Clone(one.data)

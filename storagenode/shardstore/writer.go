@@ -106,27 +106,35 @@ func (w *Writer) end(kept *entry) {
 }
 
 // Commit makes the shard durable, with what comes with it: once it has
-// returned nil, no crash loses it. A shard that is already held with the same
-// root is left as it is. Errors: ErrMismatch when bytes and roots do not belong
+// returned, no crash loses it. A shard that is already held with the same root
+// is left as it is. The Info is that of the shard held, by which it expires.
+// Errors: ErrMismatch when bytes and roots do not belong
 // together or another shard is held under the key, ErrFull. The Writer is at
 // its end in any case.
-func (w *Writer) Commit(ctx context.Context, m Meta) error {
+func (w *Writer) Commit(ctx context.Context, m Meta) (Info, error) {
 	if w.done {
-		return os.ErrClosed
+		return Info{}, os.ErrClosed
 	}
 	if err := w.s.enter(); err != nil {
 		w.done = true
-		return err
+		return Info{}, err
 	}
 	defer w.s.exit()
 	c, err := w.prepare(ctx, &m)
-	if err != nil || c == nil {
+	if err != nil {
 		w.end(nil)
-		return err
+		return Info{}, err
+	}
+	if c.held {
+		w.end(nil)
+		return c.entry.Info, nil
 	}
 	if w.volume.queue(c) {
 		w.s.syncers.Go(func() { w.volume.syncAll(w.s.synced) })
 	}
 	<-c.done
-	return c.err
+	if c.err != nil {
+		return Info{}, c.err
+	}
+	return c.entry.Info, nil
 }

@@ -123,7 +123,7 @@ func putShard(t *testing.T, data string) {
 	if _, err := w.Write(bytes); err != nil {
 		t.Fatal(err)
 	}
-	if err := w.Commit(t.Context(), m); err != nil {
+	if _, err := w.Commit(t.Context(), m); err != nil {
 		t.Fatal(err)
 	}
 }
