@@ -460,3 +460,37 @@ func TestTornRecord(t *testing.T) {
 		s.Close()
 	}
 }
+
+// TestStrangeVolumes: one that was just being made is no damage; one that is
+// another directory's is never touched.
+func TestStrangeVolumes(t *testing.T) {
+	cfg, samples := filled(t, 4096)
+	foreign, _ := filled(t, 4096)
+	dir := cfg.Dirs[0]
+	if err := os.WriteFile(volumePath(dir, 2), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, faults := findings(t, dir); len(faults) != 0 {
+		t.Errorf("an empty volume: %v", faults)
+	}
+	s := openStore(t, cfg)
+	mustPut(t, s, newSample(5, 64))
+	if err := samples[0].check(s); err != nil {
+		t.Error(err)
+	}
+	s.Close()
+	data, err := os.ReadFile(volumePath(foreign.Dirs[0], 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(volumePath(dir, 9), data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, faults := findings(t, dir); !slices.Equal(faults, []Fault{FaultVolume}) {
+		t.Errorf("a foreign volume: %v", faults)
+	}
+	if s, err := Open(cfg); !errors.Is(err, errForeign) {
+		t.Errorf("open with a foreign volume: %v", err)
+		s.Close()
+	}
+}

@@ -126,18 +126,19 @@ func (d *dir) wrote(v *volume, p place, bytes int64) {
 }
 
 // finishWrite ends the writing of a record: as a committed one with an entry
-// in the index, or, when kept is false, as space to be given back.
+// in the index, or, when kept is nil, as space to be given back. Until that is
+// done, no checkpoint passes the record.
 func (d *dir) finishWrite(v *volume, p place, kept *entry) {
+	if kept == nil {
+		d.giveBack(p)
+	}
 	d.mu.Lock()
+	defer d.mu.Unlock()
 	d.begun -= p.onDisk(p.reserved)
 	d.pledged -= v.writing[p.offset]
 	delete(v.writing, p.offset)
 	if kept != nil {
 		d.count(kept, 1)
-	}
-	d.mu.Unlock()
-	if kept == nil {
-		d.giveBack(p)
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 	"github.com/cairnstorage/cairn/storagenode/internal/durable"
 )
 
-// openDir opens a data directory, or makes one if path is empty and isNew.
+// openDir opens a data directory. One that is not known before is made.
 func openDir(path, known string, cfg *Config) (_ *dir, err error) {
 	d := &dir{
 		path:       path,
@@ -63,8 +63,11 @@ func (d *dir) identify(known string, random io.Reader) (err error) {
 		}
 		return nil
 	}
-	if !errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, errFormat) {
 		return fmt.Errorf("%w: %w", ErrIndex, err)
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	if numbers, err := listVolumes(d.path); err == nil && len(numbers) > 0 {
 		return fmt.Errorf("%w: %s is gone", ErrIndex, filepath.Join(d.path, identityFile))

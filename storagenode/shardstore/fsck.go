@@ -222,15 +222,14 @@ func (c *checker) walkVolume(ctx context.Context, number uint32, flag int, each 
 		return err
 	}
 	defer f.Close()
-	id, n, err := readVolumeHeader(f)
-	switch {
+	switch err := checkVolumeHeader(f, c.id, number); {
 	case errors.Is(err, errFormat):
 		c.damage(Damage{Fault: FaultVolume, Volume: number, Detail: err.Error()})
+	case errors.Is(err, errForeign):
+		c.damage(Damage{Fault: FaultVolume, Volume: number, Detail: err.Error()})
+		return nil
 	case err != nil:
 		return err
-	case id != c.id || n != number:
-		c.damage(Damage{Fault: FaultVolume, Volume: number, Detail: "it belongs to another data directory or has another's name: move it away"})
-		return nil
 	}
 	return scanVolume(ctx, f, c.id, number, 0, func(rec *record) error {
 		return each(f, rec)

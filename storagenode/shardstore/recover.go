@@ -48,12 +48,12 @@ func (d *dir) openVolumes() error {
 		v.sealed = true
 		d.volumes[n] = v
 		d.next = max(d.next, n+1)
-		id, number, err := readVolumeHeader(v.file)
+		err = checkVolumeHeader(v.file, d.identity, n)
 		switch {
-		case err != nil:
+		case errors.Is(err, errFormat):
 			d.log.Error("volume has a damaged header; its shards can be read all the same", "volume", n, "error", err)
-		case id != d.identity || number != n:
-			return fmt.Errorf("volume file %s belongs to another data directory or has another's name: move it away", v.file.Name())
+		case err != nil:
+			return fmt.Errorf("volume %s: %w", v.file.Name(), err)
 		}
 	}
 	return nil

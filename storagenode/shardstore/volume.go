@@ -108,13 +108,33 @@ func openVolume(dir string, number uint32) (*volume, error) {
 	return v, nil
 }
 
-// readVolumeHeader reads the first page of a volume.
+// checkVolumeHeader reads the first page of a volume and returns errFormat if
+// it is damaged, errForeign if the volume is not that of the directory d that
+// its name says. A volume without a byte was being made when a crash came.
+func checkVolumeHeader(f io.ReaderAt, d identity, number uint32) error {
+	id, n, err := readVolumeHeader(f)
+	switch {
+	case errors.Is(err, io.EOF):
+		return nil
+	case err != nil:
+		return err
+	case id != d || n != number:
+		return errForeign
+	}
+	return nil
+}
+
+var errForeign = errors.New("it belongs to another data directory or has another's name: move it away")
+
+// readVolumeHeader reads the first page of a volume. It returns io.EOF for an
+// empty one.
 func readVolumeHeader(f io.ReaderAt) (identity, uint32, error) {
 	b := make([]byte, volumeHeaderSize)
-	if n, err := f.ReadAt(b, 0); err != nil && n < len(b) && !errors.Is(err, io.EOF) {
+	n, err := f.ReadAt(b, 0)
+	if n == 0 || err != nil && !errors.Is(err, io.EOF) {
 		return identity{}, 0, err
 	}
-	return decodeVolumeHeader(b)
+	return decodeVolumeHeader(b[:n])
 }
 
 // oldestWrite is the lowest offset at which a record is being written, or the
