@@ -20,6 +20,8 @@ type metadataService struct {
 	verifier *verifier
 	// refusing returns why no writes are taken, or nil.
 	refusing func() error
+	// ready is refusing, after waiting for what has to come before any write.
+	ready func(context.Context) error
 }
 
 // newMetadata makes the Metadata service of a satellite.
@@ -31,6 +33,7 @@ func newMetadata(s *Satellite) *metadataService {
 			satellite: s.key.ID(), meta: s.meta, groups: s.groups, now: s.now, staging: s.config.Staging,
 		},
 		refusing: s.refusing,
+		ready:    s.ready,
 	}
 }
 
@@ -45,7 +48,7 @@ func (m *metadataService) writes(ctx context.Context) (meta.ProjectNumber, error
 	if err != nil {
 		return 0, err
 	}
-	return project, m.refusing()
+	return project, m.ready(ctx)
 }
 
 // CreateBucket implements pb.MetadataServer.

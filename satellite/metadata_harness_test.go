@@ -111,6 +111,7 @@ func newBench(t testing.TB) *bench {
 		leases:   &leaser{key: b.key, groups: b.nodes, nodes: b.nodes, now: clock, rand: rand.Reader},
 		verifier: &verifier{satellite: b.key.ID(), meta: b.meta, groups: b.nodes, now: clock, staging: 24 * time.Hour},
 		refusing: func() error { return b.refuse },
+		ready:    func(context.Context) error { return b.refuse },
 	}
 	b.project, b.apiKey = b.newProject("first")
 	b.newGroup()

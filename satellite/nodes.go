@@ -53,6 +53,9 @@ func (s *nodesServer) CheckIn(ctx context.Context, m *pb.CheckInRequest) (*pb.Ch
 	if len(mine) > 0 {
 		s.host.Protect(id)
 	}
+	if !ahead {
+		s.settling.came(id)
+	}
 	news, behind := tell(mine, m.Cursors, journals)
 	s.registry.setBehind(id, behind)
 	return &pb.CheckInResponse{

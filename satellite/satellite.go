@@ -119,6 +119,7 @@ type Satellite struct {
 
 	registry *registry
 	groups   *groups
+	settling *settling
 	trouble  atomic.Pointer[meta.Trouble] // nil: none
 
 	now  func() time.Time
@@ -179,6 +180,9 @@ func (s *Satellite) recall(ctx context.Context) (err error) {
 		now:    s.now, rand: s.rand, log: s.log,
 	}
 	if err := openGroups(ctx, s.groups, DefaultScheme); err != nil {
+		return err
+	}
+	if err := s.settle(ctx); err != nil {
 		return err
 	}
 	t, err := s.meta.Trouble(ctx)
@@ -252,9 +256,15 @@ func (s *Satellite) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	defer time.AfterFunc(min(lapses*s.config.CheckIn, maxSettling), s.settling.end).Stop()
 	group.Go(func() error { return s.host.ServeGRPC(transport.SatelliteProtocol, uplinks) })
 	group.Go(func() error { return s.host.ServeGRPC(transport.NodesProtocol, nodes) })
-	group.Go(func() error { return local.Serve(socket) })
+	group.Go(func() error {
+		if err := local.Serve(socket); !errors.Is(err, grpc.ErrServerStopped) { // before it began
+			return err
+		}
+		return nil
+	})
 	group.Go(func() error {
 		<-ctx.Done()
 		stop(uplinks, nodes, local)
@@ -305,7 +315,7 @@ func (s *Satellite) forgetNodes(ctx context.Context) error {
 // expire removes uploads and nonces past their time, unless there is trouble:
 // then nothing is written.
 func (s *Satellite) expire(ctx context.Context) error {
-	for more := s.refusing() == nil; more; {
+	for more := s.ready(ctx) == nil; more; {
 		done, err := s.meta.Expire(ctx)
 		if err != nil {
 			return err

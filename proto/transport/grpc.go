@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -85,7 +86,7 @@ func NewGRPCServer(admit func(ctx context.Context, method string) error, options
 // stopped or the Host is closed. Handlers learn who calls from PeerFromContext.
 func (h *Host) ServeGRPC(proto string, server *grpc.Server) error {
 	err := server.Serve(h.Listener(proto))
-	if h.ctx.Err() != nil {
+	if h.ctx.Err() != nil || errors.Is(err, grpc.ErrServerStopped) { // the latter if it never began
 		return nil
 	}
 	return err

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cairnstorage/cairn/proto/ident"
+	"github.com/cairnstorage/cairn/proto/order"
 	"github.com/cairnstorage/cairn/proto/pb"
 	"github.com/cairnstorage/cairn/satellite/kv"
 )
@@ -117,6 +118,7 @@ func TestNodes(t *testing.T) {
 // seen, and never gives a lost group's id out again.
 func TestAcceptLoss(t *testing.T) {
 	r := memRig(t)
+	r.repeats = true
 	r.commit(3, "a")
 	if tr, err := r.Trouble(r.ctx); err != nil || tr != nil {
 		t.Fatalf("trouble %+v, %v", tr, err)
@@ -140,7 +142,8 @@ func TestAcceptLoss(t *testing.T) {
 	}
 	heads, err := r.Journals(r.ctx, []uint32{1, 8})
 	r.must(err)
-	if heads[1].Head != length || heads[1].Segments != 3 || heads[8].Head < 50 {
+	const again = 3 // entries said again
+	if heads[1].Head != length+again || heads[1].Segments != 3 || heads[8].Head < 50 {
 		t.Errorf("journals %+v", heads)
 	}
 	if id, err := r.NextGroup(r.ctx); err != nil || id != 9 {
@@ -156,10 +159,51 @@ func TestAcceptLoss(t *testing.T) {
 	}
 	r.check()
 	o := r.commit(1, "b")
-	entries, _, err := r.Entries(r.ctx, 1, length, 10)
+	entries, _, err := r.Entries(r.ctx, 1, length+again, 10)
 	r.must(err)
-	if len(entries) != 1 || entries[0].Seq != length+1 || o.Segments != 1 {
+	if len(entries) != 1 || entries[0].Seq != length+again+1 || o.Segments != 1 {
 		t.Errorf("the journal goes on with %+v", entries)
+	}
+}
+
+// TestSayAgain: nodes that had followed a journal to where it once ended learn,
+// behind that, what was written while nobody knew that it had been rolled back.
+func TestSayAgain(t *testing.T) {
+	r := memRig(t)
+	r.repeats = true
+	kept, gone := r.commit(2, "kept"), r.commit(1, "gone")
+	const length = 10 // where nodes are
+	r.must(ignore(r.DeleteObjects(r.ctx, DeleteRequest{Project: r.project, Bucket: "bucket", Keys: [][]byte{gone.Key}})))
+	r.must(ignore(r.AddTrouble(r.ctx, 1, length, "lost")))
+	for round := range 2 {
+		before := r.live(1)
+		r.must(r.ClearTrouble(r.ctx))
+		if after := r.live(1); len(after) != len(before) {
+			t.Errorf("%d live segments, were %d", len(after), len(before))
+		}
+		r.check()
+		entries, _, err := r.Entries(r.ctx, 1, length, 100)
+		r.must(err)
+		live, buried := map[order.SegmentID]Entry{}, 0
+		for _, e := range entries {
+			if e.Kind == pb.EntryKind_ENTRY_KIND_LIVE {
+				live[e.Segment] = e
+			} else if e.Segment != (order.SegmentID{}) {
+				buried++
+			}
+		}
+		if len(entries) != 3 || buried != 1 {
+			t.Fatalf("round %d: behind the end %+v", round, entries)
+		}
+		for id, e := range r.live(1) {
+			again := live[id]
+			if again.Seq != e.Seq || again.Root != e.Root || again.Size != e.Size || !reflect.DeepEqual(again.Held, e.Held) {
+				t.Errorf("segment %s is said again as %+v, was %+v", id, again, before[id])
+			}
+		}
+	}
+	if _, err := r.Get(r.ctx, GetRequest{Project: r.project, Bucket: "bucket", Key: kept.Key}); err != nil {
+		t.Error(err)
 	}
 }
 
