@@ -99,19 +99,19 @@ func (m *metadataService) ListBuckets(ctx context.Context, req *pb.ListBucketsRe
 
 // Lease implements pb.MetadataServer.
 func (m *metadataService) Lease(ctx context.Context, req *pb.LeaseRequest) (*pb.LeaseResponse, error) {
-	if _, err := m.reads(ctx); err != nil {
+	project, err := m.reads(ctx)
+	if err != nil {
 		return nil, err
 	}
 	var leases []*pb.GroupLease
-	var err error
 	switch order.Action(req.Action) {
 	case order.ActionPut:
-		leases, err = m.leaseToPut(ctx, req)
+		leases, err = m.leaseToPut(ctx, project, req)
 	case order.ActionGet:
 		if len(req.Groups) == 0 {
 			return nil, fmt.Errorf("%w: a lease to get needs groups", satclient.ErrBadRequest)
 		}
-		leases, err = m.leases.forGet(ctx, req.Groups)
+		leases, err = m.leases.forGet(ctx, project, req.Groups)
 	default:
 		err = fmt.Errorf("%w: unknown action %d", satclient.ErrBadRequest, req.Action)
 	}
@@ -121,14 +121,14 @@ func (m *metadataService) Lease(ctx context.Context, req *pb.LeaseRequest) (*pb.
 	return &pb.LeaseResponse{Leases: leases}, nil
 }
 
-func (m *metadataService) leaseToPut(ctx context.Context, req *pb.LeaseRequest) ([]*pb.GroupLease, error) {
+func (m *metadataService) leaseToPut(ctx context.Context, project meta.ProjectNumber, req *pb.LeaseRequest) ([]*pb.GroupLease, error) {
 	if err := m.refusing(); err != nil {
 		return nil, err
 	}
 	if len(req.Groups) > 0 {
 		return nil, fmt.Errorf("%w: a put cannot choose its group", satclient.ErrBadRequest)
 	}
-	lease, err := m.leases.forPut(ctx, req.Exclude)
+	lease, err := m.leases.forPut(ctx, project, req.Exclude)
 	if err != nil {
 		return nil, err
 	}

@@ -50,7 +50,7 @@ func (m *metadataService) GetObject(ctx context.Context, req *pb.GetObjectReques
 		res.Segments[i] = &pb.SegmentPlace{Id: p.ID[:], Group: p.Group, Size: uint64(p.Size), Root: p.Root[:]}
 		groups[i] = p.Group
 	}
-	res.Leases, err = m.leases.forGet(ctx, groups)
+	res.Leases, err = m.leases.forGet(ctx, project, groups)
 	if err != nil {
 		return nil, err
 	}

@@ -53,8 +53,7 @@ type registry struct {
 	nodes  map[ident.ID]*node
 	change chan struct{} // holds one token after a node came
 
-	places   float64 // for new nodes at present, at most newcomerBurst
-	placesAt time.Time
+	places allowance // for new nodes
 }
 
 // node is one storage node.
@@ -73,7 +72,6 @@ func openRegistry(ctx context.Context, store *meta.Store, now func() time.Time, 
 	r := &registry{
 		meta: store, now: now, interval: interval,
 		nodes: make(map[ident.ID]*node), change: make(chan struct{}, 1),
-		places: newcomerBurst, placesAt: now(),
 	}
 	known, err := store.Nodes(ctx)
 	if err != nil {
@@ -141,15 +139,7 @@ func (r *registry) meet(ctx context.Context, said meta.Node, now time.Time) erro
 
 // admit takes the place of a new node, if there is one. mu is held.
 func (r *registry) admit(now time.Time) bool {
-	if gone := now.Sub(r.placesAt).Seconds(); gone > 0 {
-		r.places = min(r.places+gone*newcomerRate, newcomerBurst)
-		r.placesAt = now
-	}
-	if r.places < 1 || len(r.nodes) >= maxNodes {
-		return false
-	}
-	r.places--
-	return true
+	return len(r.nodes) < maxNodes && r.places.take(now, newcomerRate, newcomerBurst)
 }
 
 // forget drops the nodes that have not been seen for long, unless needed.
