@@ -43,6 +43,7 @@ type served struct {
 	uplink    *transport.Host
 	store     *shardstore.Store
 	ledger    *Ledger
+	server    *Server
 	address   transport.Address
 	epoch     atomic.Uint64 // what the node knows of the group
 	ahead     atomic.Int64  // how far the node's clock is ahead of the test's, in nanoseconds
@@ -50,6 +51,7 @@ type served struct {
 
 	storeConfig shardstore.Config
 	idle        time.Duration
+	buffers     int
 }
 
 func newServed(t testing.TB, change func(*served)) *served {
@@ -107,8 +109,9 @@ func (v *served) start() {
 	must(err)
 	v.ledger, err = OpenLedger(filepath.Join(v.dir, "ledger"), v.now, slog.New(slog.DiscardHandler))
 	must(err)
-	server, err := NewServer(ServerConfig{
+	v.server, err = NewServer(ServerConfig{
 		Store: v.store, Key: v.node, Satellite: v.satellite.ID(), Ledger: v.ledger, Now: v.now,
+		Buffers: v.buffers,
 		Groups: func(group uint32) (uint64, bool) {
 			epoch := v.epoch.Load()
 			return epoch, group == testGroup && epoch > 0
@@ -119,7 +122,7 @@ func (v *served) start() {
 		Key: v.node, Listen: []string{"/ip4/127.0.0.1/tcp/0"}, Idle: v.idle,
 	})
 	must(err)
-	v.host.Handle(wire.Protocol, server.Serve)
+	v.host.Handle(wire.Protocol, v.server.Serve)
 	v.address, err = transport.ParseAddress(strings.Join(v.host.Addresses(), ","))
 	must(err)
 }

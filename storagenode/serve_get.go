@@ -86,11 +86,11 @@ func (c *session) get(ctx context.Context, m *pb.Get) error {
 	if err := c.c.Ledger.Use(c.limit, int64(m.Length)); err != nil {
 		return &requestError{err}
 	}
-	buffer, err := c.buffers.get(ctx)
+	buffer, err := c.share.get(ctx)
 	if err != nil {
 		return &requestError{err}
 	}
-	defer c.buffers.put(buffer)
+	defer c.share.put(buffer)
 	return c.sendShard(shard, int64(m.Offset), int(m.Length), buffer)
 }
 
@@ -123,41 +123,42 @@ func (c *session) prove(ctx context.Context, m *pb.Prove) error {
 	if m.Count == 0 || m.Count > maxProve || m.First > uint64(merkle.LeafCount(layout.ShardSize())) {
 		return &requestError{wire.Errorf(pb.Code_CODE_BAD_REQUEST, "%d leaves from %d on cannot be proved at once", m.Count, m.First)}
 	}
-	_, length, err := merkle.LeafRange(layout, int(m.First), int(m.Count))
+	offset, length, err := merkle.LeafRange(layout, int(m.First), int(m.Count))
 	if err != nil {
 		return &requestError{wire.Errorf(pb.Code_CODE_BAD_REQUEST, "the shard has no leaves %d+%d", m.First, m.Count)}
 	}
 	if err := c.c.Ledger.Use(c.limit, length); err != nil {
 		return &requestError{err}
 	}
-	buffer, err := c.buffers.get(ctx)
+	buffer, err := c.share.get(ctx)
 	if err != nil {
 		return &requestError{err}
 	}
-	defer c.buffers.put(buffer)
-	proof, leaves, err := shard.Prove(int(m.First), int(m.Count))
+	defer c.share.put(buffer)
+	proof, err := c.makeProof(ctx, shard, m)
 	if err != nil {
 		return &requestError{err}
 	}
-	return c.sendProof(layout.Size, proof, leaves, buffer)
-}
-
-// sendProof sends the proof and the leaves behind it.
-func (c *session) sendProof(size int64, proof merkle.Proof, leaves, buffer []byte) error {
 	if err := c.w.Queue(wire.TypeProof, &pb.Proof{
-		Size: uint64(size), Path: merkle.JoinHashes(proof.Path), SlotPath: merkle.JoinHashes(proof.SlotPath),
-		Length: uint32(len(leaves)),
+		Size: uint64(layout.Size), Path: merkle.JoinHashes(proof.Path), SlotPath: merkle.JoinHashes(proof.SlotPath),
+		Length: uint32(length),
 	}); err != nil {
 		return err
 	}
-	for len(leaves) > 0 {
-		n := copy(buffer[wire.HeaderSize:], leaves)
-		if err := c.w.WriteData(buffer[:wire.HeaderSize+n]); err != nil {
-			return err
-		}
-		leaves = leaves[n:]
+	// The leaves are read once more: a peer that is slow to take them should not
+	// have all of them in memory.
+	return c.sendShard(shard, offset, int(length), buffer)
+}
+
+// makeProof makes the proof asked for. That takes memory, and only so many are
+// made at a time.
+func (c *session) makeProof(ctx context.Context, shard *shardstore.Shard, m *pb.Prove) (merkle.Proof, error) {
+	if err := c.buffers.take(ctx, c.proofs); err != nil {
+		return merkle.Proof{}, err
 	}
-	return nil
+	defer func() { <-c.proofs }()
+	proof, _, err := shard.Prove(int(m.First), int(m.Count))
+	return proof, err
 }
 
 // find opens the shard a request is for.

@@ -132,11 +132,6 @@ func (c *session) begin(ctx context.Context) (shardstore.Key, *shardstore.Writer
 // readData writes data frames to the shard until PutEnd, which it returns, or
 // PutCancel, for which it returns nil.
 func (c *session) readData(ctx context.Context, writer *shardstore.Writer) (*pb.PutEnd, error) {
-	buffer, err := c.buffers.get(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer c.buffers.put(buffer)
 	for {
 		h, err := c.r.Next()
 		if err == io.EOF {
@@ -147,7 +142,7 @@ func (c *session) readData(ctx context.Context, writer *shardstore.Writer) (*pb.
 		}
 		switch h.Type {
 		case wire.TypeData:
-			if err := c.readFrame(h, buffer, writer); err != nil {
+			if err := c.readFrame(ctx, h, writer); err != nil {
 				return nil, err
 			}
 		case wire.TypePutEnd:
@@ -161,11 +156,17 @@ func (c *session) readData(ctx context.Context, writer *shardstore.Writer) (*pb.
 	}
 }
 
-// readFrame takes in one data frame, which counts against the order limit.
-func (c *session) readFrame(h wire.Header, buffer []byte, writer *shardstore.Writer) error {
+// readFrame takes in one data frame, which counts against the order limit. Only a
+// frame that has begun to come takes up a buffer.
+func (c *session) readFrame(ctx context.Context, h wire.Header, writer *shardstore.Writer) error {
 	if err := c.c.Ledger.Use(c.limit, int64(h.Length)); err != nil {
 		return err
 	}
+	buffer, err := c.share.get(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.share.put(buffer)
 	n, err := c.r.ReadData(buffer)
 	if err != nil {
 		return err

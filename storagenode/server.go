@@ -3,7 +3,6 @@ package storagenode
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"time"
@@ -31,7 +30,7 @@ type ServerConfig struct {
 	Ledger  *Ledger
 	Now     func() time.Time
 	Logger  *slog.Logger // nil logs nothing
-	Buffers int          // of 256 KiB each that all streams share, 256
+	Buffers int          // of 256 KiB each that all streams share, 256; one peer gets an eighth
 }
 
 // Server serves the shard protocol: it takes in shards from uplinks, gives them
@@ -39,6 +38,7 @@ type ServerConfig struct {
 type Server struct {
 	c       ServerConfig
 	buffers *bufferPool
+	proofs  chan struct{} // a token for each being made
 }
 
 // NewServer makes a Server, which starts nothing by itself: Serve is to be given
@@ -53,7 +53,7 @@ func NewServer(c ServerConfig) (*Server, error) {
 	if c.Buffers == 0 {
 		c.Buffers = 256
 	}
-	return &Server{c: c, buffers: newBufferPool(c.Buffers)}, nil
+	return &Server{c: c, buffers: newBufferPool(c.Buffers), proofs: make(chan struct{}, sharedProof)}, nil
 }
 
 // session is one stream after its Open.
@@ -62,6 +62,7 @@ type session struct {
 	s     *transport.Stream
 	r     *wire.Reader
 	w     *wire.Writer
+	share *share // of the buffers
 	group *order.Group
 	slot  int // of this node in the group
 	limit *order.Limit
@@ -69,7 +70,8 @@ type session struct {
 
 // Serve serves one stream until it ends.
 func (v *Server) Serve(ctx context.Context, s *transport.Stream) {
-	c := &session{Server: v, s: s, r: wire.NewReader(s), w: wire.NewWriter(s)}
+	c := &session{Server: v, s: s, r: wire.NewReader(s), w: wire.NewWriter(s), share: v.buffers.join(s.Remote())}
+	defer v.buffers.leave(s.Remote())
 	err := c.open()
 	switch {
 	case err != nil:
@@ -203,47 +205,4 @@ func segmentID(raw []byte) (order.SegmentID, error) {
 		return id, wire.Errorf(pb.Code_CODE_BAD_REQUEST, "that is not a segment id")
 	}
 	return id, nil
-}
-
-// bufferPool is a bounded number of buffers, each with room for a data frame.
-type bufferPool struct {
-	tokens chan struct{}
-	free   chan []byte
-}
-
-const bufferSize = wire.HeaderSize + wire.MaxData
-
-func newBufferPool(n int) *bufferPool {
-	return &bufferPool{tokens: make(chan struct{}, n), free: make(chan []byte, n)}
-}
-
-// get waits for a buffer for a while, then fails as busy.
-func (p *bufferPool) get(ctx context.Context) ([]byte, error) {
-	select {
-	case p.tokens <- struct{}{}:
-	default:
-		timer := time.NewTimer(bufferWait)
-		defer timer.Stop()
-		select {
-		case p.tokens <- struct{}{}:
-		case <-timer.C:
-			return nil, wire.Errorf(pb.Code_CODE_BUSY, "too many shards are on their way")
-		case <-ctx.Done():
-			return nil, fmt.Errorf("node stops: %w", ctx.Err())
-		}
-	}
-	select {
-	case buffer := <-p.free:
-		return buffer, nil
-	default:
-		return make([]byte, bufferSize), nil
-	}
-}
-
-// bufferWait is how long a request may wait for others to make room.
-const bufferWait = 10 * time.Second
-
-func (p *bufferPool) put(buffer []byte) {
-	p.free <- buffer
-	<-p.tokens
 }
