@@ -96,8 +96,8 @@ func authorize(ctx context.Context, store *meta.Store) (meta.ProjectNumber, erro
 
 // admit refuses the calls of those who have no API key, before the message is
 // read: it may be large.
-func admit(store *meta.Store) func(context.Context, string) error {
-	return func(ctx context.Context, _ string) error {
+func admit(store *meta.Store) func(context.Context) error {
+	return func(ctx context.Context) error {
 		_, err := authorize(ctx, store)
 		if errors.Is(err, satclient.ErrDenied) {
 			return satclient.ToStatus(err)

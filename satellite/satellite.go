@@ -246,9 +246,9 @@ func (s *Satellite) run(ctx context.Context) error {
 		}
 	})
 	options := append(serverOptions(s.log), grpc.ConnectionTimeout(maxGreeting))
-	uplinks := transport.NewGRPCServer(admit(s.meta), options...)
-	pb.RegisterMetadataServer(uplinks, newMetadata(s))
-	nodes := transport.NewGRPCServer(nil, append(options, grpc.MaxRecvMsgSize(satclient.MaxNodeMessage))...)
+	uplinks := transport.NewGRPCServer(options...)
+	uplinks.RegisterService(transport.Guarded(pb.Metadata_ServiceDesc, admit(s.meta), answer(s.log)), newMetadata(s))
+	nodes := transport.NewGRPCServer(append(options, grpc.MaxRecvMsgSize(satclient.MaxNodeMessage))...)
 	pb.RegisterNodesServer(nodes, &nodesServer{Satellite: s})
 	local := grpc.NewServer(append(options, grpc.MaxSendMsgSize(maxListing))...)
 	pb.RegisterAdminServer(local, &adminServer{Satellite: s})

@@ -158,7 +158,7 @@ func (f *fakeSatellite) serve() string {
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	server := transport.NewGRPCServer(nil)
+	server := transport.NewGRPCServer()
 	pb.RegisterNodesServer(server, f)
 	done := make(chan error, 1)
 	go func() { done <- host.ServeGRPC(transport.NodesProtocol, server) }()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -59,9 +60,8 @@ func (h *Host) Listener(proto string) net.Listener {
 }
 
 // NewGRPCServer makes a server for ServeGRPC, which lets clients ping as
-// DialGRPC's do. admit, which may be nil, is asked before anything of a call but
-// its head is read; it must be quick, and its error is what the caller gets.
-func NewGRPCServer(admit func(ctx context.Context, method string) error, options ...grpc.ServerOption) *grpc.Server {
+// DialGRPC's do and bounds calls.
+func NewGRPCServer(options ...grpc.ServerOption) *grpc.Server {
 	return grpc.NewServer(append([]grpc.ServerOption{
 		grpc.KeepaliveParams(keepalive.ServerParameters{
 			Time: time.Minute, Timeout: 20 * time.Second, MaxConnectionIdle: 5 * time.Minute,
@@ -69,17 +69,40 @@ func NewGRPCServer(admit func(ctx context.Context, method string) error, options
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 		grpc.MaxConcurrentStreams(maxCalls),
 		grpc.ConnectionTimeout(20 * time.Second),
-		grpc.InTapHandle(func(ctx context.Context, call *tap.Info) (context.Context, error) {
-			if admit != nil {
-				if err := admit(ctx, call.FullMethodName); err != nil {
-					return nil, err
-				}
-			}
+		grpc.InTapHandle(func(ctx context.Context, _ *tap.Info) (context.Context, error) {
 			bounded, cancel := context.WithTimeout(ctx, callTime)
 			context.AfterFunc(ctx, cancel)
 			return bounded, nil
 		}),
 	}, options...)...)
+}
+
+// Guarded is a service of unary calls that asks admit about each before it reads
+// the message. The error of admit is what the caller gets. intercept, which may
+// be nil, is put around the handlers; the server's own interceptor for unary
+// calls is not used.
+func Guarded(service grpc.ServiceDesc, admit func(context.Context) error, intercept grpc.UnaryServerInterceptor) *grpc.ServiceDesc {
+	// gRPC reads the message of a unary call before it asks anyone, and its tap
+	// handle leaks the context of a call that it refuses. A stream is read by
+	// its handler, and looks the same to the caller.
+	for _, method := range service.Methods {
+		service.Streams = append(slices.Clip(service.Streams), grpc.StreamDesc{
+			StreamName:    method.MethodName,
+			ClientStreams: true,
+			Handler: func(server any, stream grpc.ServerStream) error {
+				if err := admit(stream.Context()); err != nil {
+					return err
+				}
+				reply, err := method.Handler(server, stream.Context(), stream.RecvMsg, intercept)
+				if err != nil {
+					return err
+				}
+				return stream.SendMsg(reply)
+			},
+		})
+	}
+	service.Methods = nil
+	return &service
 }
 
 // ServeGRPC serves peers that come by DialGRPC with proto until server is

@@ -28,7 +28,7 @@ func (whoami) Check(ctx context.Context, _ *health.HealthCheckRequest) (*health.
 
 func serveWhoami(t *testing.T, h *Host) *grpc.Server {
 	t.Helper()
-	server := NewGRPCServer(nil)
+	server := NewGRPCServer()
 	health.RegisterHealthServer(server, whoami{})
 	done := make(chan error, 1)
 	go func() { done <- h.ServeGRPC(SatelliteProtocol, server) }()
@@ -97,7 +97,7 @@ func TestGRPCRedial(t *testing.T) {
 	to := addressOf(t, first)
 	client := newHost(t, nil)
 	conn := dialGRPC(t, client, to)
-	old := NewGRPCServer(nil)
+	old := NewGRPCServer()
 	health.RegisterHealthServer(old, whoami{})
 	done := make(chan error, 1)
 	go func() { done <- first.ServeGRPC(SatelliteProtocol, old) }()
@@ -196,15 +196,14 @@ func TestListenerShare(t *testing.T) {
 // Who is not admitted is told so before the message is read, even if it never comes.
 func TestAdmit(t *testing.T) {
 	server := newHost(t, listening)
-	refuse := make(chan string, 1)
-	g := NewGRPCServer(func(ctx context.Context, method string) error {
+	answers := make(chan error, 1)
+	g := NewGRPCServer()
+	g.RegisterService(Guarded(health.Health_ServiceDesc, func(ctx context.Context) error {
 		if id, ok := PeerFromContext(ctx); !ok || id.IsZero() || !RemoteIP(ctx).IsLoopback() {
 			t.Errorf("asked about %s from %s", id, RemoteIP(ctx))
 		}
-		refuse <- method
-		return status.Error(codes.PermissionDenied, "no")
-	})
-	health.RegisterHealthServer(g, whoami{})
+		return <-answers
+	}, nil), whoami{})
 	go server.ServeGRPC(SatelliteProtocol, g)
 	defer g.Stop()
 	conn := dialGRPC(t, newHost(t, nil), addressOf(t, server))
@@ -212,8 +211,12 @@ func TestAdmit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = call.RecvMsg(&health.HealthCheckResponse{})
-	if status.Code(err) != codes.PermissionDenied || <-refuse != health.Health_Check_FullMethodName {
+	answers <- status.Error(codes.PermissionDenied, "no")
+	if err := call.RecvMsg(&health.HealthCheckResponse{}); status.Code(err) != codes.PermissionDenied {
 		t.Errorf("%v", err)
+	}
+	answers <- nil
+	if who, err := ask(t, conn); err != nil || who == "" {
+		t.Errorf("admitted: %q, %v", who, err)
 	}
 }
