@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cairnstorage/cairn/proto/ident"
 	"github.com/cairnstorage/cairn/proto/order"
 )
 
@@ -30,13 +31,16 @@ type Ledger struct {
 	file    *os.File
 	records int64 // in the file, the damaged among them
 	entries map[order.Serial]*entry
-	sweepAt int // number of entries at which expired ones are looked for
+	uplinks map[ident.ID]int // how many of the entries each has
+	sweepAt int              // number of entries at which expired ones are looked for
+	swept   time.Time        // when they were last looked for
 	failed  bool
 }
 
 // entry is what is known of one order limit.
 type entry struct {
-	expires  int64 // Unix seconds
+	uplink   ident.ID // zero for what was loaded
+	expires  int64    // Unix seconds
 	used     int64
 	reserved int64 // what the file says; never less than used while it can be written
 }
@@ -44,8 +48,10 @@ type entry struct {
 const (
 	ledgerMagic  = "cairnledger1\n\x00\x00\x00"
 	recordSize   = 16 + 8 + 8 + 4 // serial, expires, reserved, checksum
-	maxEntries   = 1 << 18        // 30 MB of memory
+	maxEntries   = 1 << 18        // 40 MB of memory
+	maxPerUplink = 1 << 10
 	minSweep     = 1 << 10
+	sweepPause   = 10 * time.Second
 	minStep      = 1 << 20
 	maxStep      = 64 << 20
 	expiryMargin = int64(time.Hour / time.Second) // clocks are set back
@@ -55,7 +61,10 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // OpenLedger opens the ledger in the file at path, making it if there is none.
 func OpenLedger(path string, now func() time.Time, logger *slog.Logger) (*Ledger, error) {
-	l := &Ledger{now: now, logger: logger, path: path, entries: make(map[order.Serial]*entry), sweepAt: minSweep}
+	l := &Ledger{
+		now: now, logger: logger, path: path, sweepAt: minSweep,
+		entries: make(map[order.Serial]*entry), uplinks: make(map[ident.ID]int),
+	}
 	if err := l.load(); err != nil {
 		return nil, fmt.Errorf("ledger: %w", err)
 	}
@@ -72,15 +81,18 @@ func (l *Ledger) Use(limit *order.Limit, n int64) error {
 	defer l.mu.Unlock()
 	e := l.entries[limit.Serial]
 	if e == nil {
-		if err := l.makeRoom(); err != nil {
+		if err := l.makeRoom(limit.Uplink); err != nil {
 			return err
 		}
-		e = &entry{expires: limit.Expires.Unix()}
+		e = &entry{uplink: limit.Uplink, expires: limit.Expires.Unix()}
 	}
 	if err := limit.CheckAmount(e.used, n); err != nil {
 		return err
 	}
-	l.entries[limit.Serial] = e
+	if l.entries[limit.Serial] == nil {
+		l.entries[limit.Serial] = e
+		l.uplinks[e.uplink]++
+	}
 	e.used += n
 	if e.used > e.reserved {
 		l.reserve(limit.Serial, e, limit.MaxBytes)
@@ -90,13 +102,17 @@ func (l *Ledger) Use(limit *order.Limit, n int64) error {
 
 var errLedgerFull = errors.New("too many order limits are in use")
 
-// makeRoom bounds the memory: satellites alone make serials, but they may make many.
-func (l *Ledger) makeRoom() error {
-	if len(l.entries) < l.sweepAt {
+// makeRoom bounds the memory, in all and for one uplink: satellites alone make
+// serials, but they make as many as uplinks ask for.
+func (l *Ledger) makeRoom(uplink ident.ID) error {
+	if len(l.entries) < l.sweepAt && l.uplinks[uplink] < maxPerUplink {
 		return nil
 	}
-	l.sweep()
-	if len(l.entries) >= maxEntries {
+	// Going through all of them for each of many new serials would be too slow.
+	if l.now().Sub(l.swept).Abs() >= sweepPause {
+		l.sweep()
+	}
+	if len(l.entries) >= maxEntries || l.uplinks[uplink] >= maxPerUplink {
 		return errLedgerFull
 	}
 	return nil
@@ -104,13 +120,21 @@ func (l *Ledger) makeRoom() error {
 
 // sweep forgets limits that have expired; using one is refused for that.
 func (l *Ledger) sweep() {
-	dead := l.now().Unix() - expiryMargin
+	l.swept = l.now()
+	dead := l.swept.Unix() - expiryMargin
 	for serial, e := range l.entries {
 		if e.expires < dead {
-			delete(l.entries, serial)
+			l.drop(serial, e)
 		}
 	}
 	l.sweepAt = min(maxEntries, max(minSweep, 2*len(l.entries)))
+}
+
+func (l *Ledger) drop(serial order.Serial, e *entry) {
+	delete(l.entries, serial)
+	if l.uplinks[e.uplink]--; l.uplinks[e.uplink] <= 0 {
+		delete(l.uplinks, e.uplink)
+	}
 }
 
 // reserve writes down that the entry may be used a step further. If that cannot be

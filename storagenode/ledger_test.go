@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cairnstorage/cairn/proto/ident"
 	"github.com/cairnstorage/cairn/proto/order"
 )
 
@@ -32,9 +33,11 @@ func openLedger(t testing.TB, path string, c *clock) *Ledger {
 	return l
 }
 
+// limitOf is the limit number n; uplinks have as many as they may in a row.
 func limitOf(n uint64, most int64, expires time.Time) *order.Limit {
 	l := &order.Limit{MaxBytes: most, Expires: expires}
 	binary.BigEndian.PutUint64(l.Serial[:], n)
+	binary.BigEndian.PutUint64(l.Uplink[:], n/maxPerUplink+1)
 	return l
 }
 
@@ -240,6 +243,54 @@ func TestLedgerForgets(t *testing.T) {
 	}
 }
 
+// One uplink does not fill the ledger for all, and does not have it searched for
+// each of its limits.
+func TestLedgerPerUplink(t *testing.T) {
+	c := newClock()
+	path := filepath.Join(t.TempDir(), "ledger")
+	l := openLedger(t, path, c)
+	serial := uint64(0)
+	use := func(uplink byte, life time.Duration) error {
+		limit := limitOf(serial, 10, c.t.Add(life))
+		limit.Uplink = ident.ID{uplink}
+		serial++
+		return l.Use(limit, 1)
+	}
+	for range maxPerUplink {
+		if err := use(1, time.Minute); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := use(1, time.Minute); !errors.Is(err, errLedgerFull) {
+		t.Errorf("one more than %d: %v", maxPerUplink, err)
+	}
+	if err := l.Use(limitOf(0, 10, c.t), 1); err != nil {
+		t.Errorf("one known already: %v", err)
+	}
+	if err := use(2, time.Hour); err != nil {
+		t.Errorf("another uplink: %v", err)
+	}
+	c.t = c.t.Add(time.Hour + time.Minute) // none of the first is dead yet
+	if err := use(1, time.Minute); !errors.Is(err, errLedgerFull) {
+		t.Errorf("before they are dead: %v", err)
+	}
+	c.t = c.t.Add(sweepPause - time.Second)
+	if err := use(1, time.Minute); !errors.Is(err, errLedgerFull) {
+		t.Errorf("searched again too soon: %v", err)
+	}
+	c.t = c.t.Add(time.Second)
+	if err := use(1, time.Minute); err != nil || len(l.entries) != 2 || l.uplinks[ident.ID{1}] != 1 {
+		t.Errorf("%d entries, %d of one uplink after expiry, %v", len(l.entries), l.uplinks[ident.ID{1}], err)
+	}
+	l.kill()
+	c.t = c.t.Add(4 * time.Hour)
+	l = openLedger(t, path, c)
+	defer l.Close()
+	if err := use(1, time.Hour); err != nil || len(l.entries) != 1 || len(l.uplinks) != 1 {
+		t.Errorf("%d entries, %d uplinks after a restart, %v", len(l.entries), len(l.uplinks), err)
+	}
+}
+
 // Readers are not kept out because the disk is full.
 func TestLedgerWithoutDisk(t *testing.T) {
 	c := newClock()
@@ -304,7 +355,7 @@ func FuzzLedgerFile(f *testing.F) {
 		if err := os.WriteFile(path, raw, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		l := &Ledger{now: newClock().now, logger: slog.New(slog.DiscardHandler), path: path, entries: make(map[order.Serial]*entry)}
+		l := &Ledger{now: newClock().now, logger: slog.New(slog.DiscardHandler), path: path, entries: make(map[order.Serial]*entry), uplinks: make(map[ident.ID]int)}
 		return l.entries, l.load()
 	}
 	f.Fuzz(func(t *testing.T, raw []byte) {
