@@ -253,3 +253,41 @@ func TestSyncFails(t *testing.T) {
 		t.Errorf("put to a failed directory: %v", err)
 	}
 }
+
+// TestSyncFailsOnce: what was written before a failed sync is not acknowledged
+// by a later one, even if that succeeds.
+func TestSyncFailsOnce(t *testing.T) {
+	s := openStore(t, testConfig(t))
+	first, second := newSample(1, 4096), newSample(2, 4096)
+	w1, err := first.write(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w2, err := second.write(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := w1.prepare(t.Context(), &first.meta)
+	if err != nil || w1.volume != w2.volume {
+		t.Fatal(err)
+	}
+	good := w1.volume.file
+	bad, err := os.Open(good.Name())
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad.Close()
+	w1.volume.queue(c)
+	w1.volume.file = bad
+	w1.volume.syncAll(s.synced)
+	w1.volume.file = good
+	if <-c.done; c.err == nil {
+		t.Error("committed without a sync")
+	}
+	if _, err := w2.Commit(t.Context(), second.meta); err == nil {
+		t.Error("committed on a volume that has lost bytes")
+	}
+	if _, err := s.Stat(second.meta.Key); !errors.Is(err, ErrNotFound) {
+		t.Errorf("stat: %v", err)
+	}
+}

@@ -31,6 +31,9 @@ type volume struct {
 	syncMu  sync.Mutex
 	syncing bool
 	waiting []*commit
+
+	flush sync.Mutex // held during a sync
+	lost  error      // guarded by flush: why a sync failed
 }
 
 // A reader counts the open shards at one place, so that what is deleted is
@@ -172,6 +175,18 @@ func (v *volume) syncAll(finish func(batch []*commit, err error)) {
 			return
 		}
 		v.syncMu.Unlock()
-		finish(batch, dataSync(v.file))
+		finish(batch, v.sync())
 	}
+}
+
+// sync makes what was written to the volume durable. The kernel tells of a
+// failure once and then forgets what it could not write: after one, no sync
+// succeeds any more.
+func (v *volume) sync() error {
+	v.flush.Lock()
+	defer v.flush.Unlock()
+	if v.lost == nil {
+		v.lost = dataSync(v.file)
+	}
+	return v.lost
 }
