@@ -172,7 +172,7 @@ func totalGets(doubles []*double) int {
 }
 
 func TestRanges(t *testing.T) {
-	_, p := startNetwork(t, network.Config{})
+	p := onNetwork(t)
 	p.LimitSegments(2)
 	stripe := 4 * seal.ChunkPlain
 	for _, size := range []int{100, 70_000, 5*stripe + 77} {
@@ -272,7 +272,7 @@ func TestNodesStoppedMidDownload(t *testing.T) {
 }
 
 func TestDownloadErrors(t *testing.T) {
-	_, p := startNetwork(t, network.Config{})
+	p := onNetwork(t)
 	put(t, p, "object", noise(100_000))
 	ctx := context.Background()
 	if _, err := p.Download(ctx, bucket, "nothing", uplink.DownloadOptions{}); !errors.Is(err, uplink.ErrObjectNotFound) {

@@ -3,10 +3,13 @@ package uplink_test
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,6 +25,54 @@ func logger() *slog.Logger {
 		return slog.New(slog.DiscardHandler)
 	}
 	return slog.New(slog.NewTextHandler(os.Stderr, nil))
+}
+
+// shared is a network of ten nodes for all tests that leave its nodes alone.
+var shared struct {
+	once  sync.Once
+	dir   string
+	net   *network.Network
+	grant string
+	err   error
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if shared.net != nil {
+		if err := shared.net.Close(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.RemoveAll(shared.dir)
+	os.Exit(code)
+}
+
+// onNetwork opens a project on the shared network and empties the bucket.
+func onNetwork(t testing.TB) *uplink.Project {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	shared.once.Do(func() {
+		if shared.dir, shared.err = os.MkdirTemp("", "uplink-test-"); shared.err != nil {
+			return
+		}
+		if shared.net, shared.err = network.Start(ctx, network.Config{Dir: shared.dir, Nodes: 10, Logger: logger()}); shared.err != nil {
+			return
+		}
+		shared.grant, shared.err = shared.net.Grant(ctx, "test", "passphrase")
+	})
+	if shared.err != nil {
+		t.Fatal(shared.err)
+	}
+	p := openProject(t, shared.grant)
+	if err := p.DeleteBucket(ctx, bucket, true); err != nil && !errors.Is(err, uplink.ErrBucketNotFound) {
+		t.Fatal(err)
+	}
+	if _, err := p.CreateBucket(ctx, bucket); err != nil {
+		t.Fatal(err)
+	}
+	return p
 }
 
 // startNetwork runs a network of ten nodes for one test and opens a project with

@@ -325,9 +325,11 @@ func TestIdleStreamsEnd(t *testing.T) {
 		sendSegment(t, s, memory, 1)
 		time.Sleep(idleStream + time.Second)
 		for _, slot := range s.slots {
+			slot.mu.Lock()
 			if slot.stream != nil {
 				t.Errorf("slot %d keeps its stream", slot.slot)
 			}
+			slot.mu.Unlock()
 		}
 		sendSegment(t, s, memory, 1)
 	})

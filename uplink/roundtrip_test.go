@@ -7,14 +7,13 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"github.com/cairnstorage/cairn/deploy/localnet/network"
 	"github.com/cairnstorage/cairn/uplink"
 	"github.com/cairnstorage/cairn/uplink/internal/seal"
 )
 
 // Sizes at which something changes, with two stripes to a segment.
 func TestRoundTripAtEveryBoundary(t *testing.T) {
-	_, p := startNetwork(t, network.Config{})
+	p := onNetwork(t)
 	const k, stripes = 4, 2
 	p.LimitSegments(stripes)
 	stripe := k * seal.ChunkPlain
@@ -61,7 +60,7 @@ func TestFullSegment(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it moves much data")
 	}
-	_, p := startNetwork(t, network.Config{})
+	p := onNetwork(t)
 	data := noise(int(seal.MaxSegment(4)) + 1)
 	if o := put(t, p, "object", data); o.Segments != 2 {
 		t.Errorf("the object has %d segments", o.Segments)

@@ -170,7 +170,7 @@ func checkAbsent(t *testing.T, p *uplink.Project, key string) {
 }
 
 func TestAbortLeavesNothing(t *testing.T) {
-	_, p := startNetwork(t, network.Config{})
+	p := onNetwork(t)
 	p.LimitSegments(2)
 	for _, size := range []int{0, 100, 100_000, 3_000_000, 20_000_000} {
 		u, err := p.Upload(context.Background(), bucket, "object", uplink.UploadOptions{})
@@ -195,7 +195,7 @@ func TestAbortLeavesNothing(t *testing.T) {
 }
 
 func TestUploadContextEnds(t *testing.T) {
-	_, p := startNetwork(t, network.Config{})
+	p := onNetwork(t)
 	p.LimitSegments(2)
 	ctx, cancel := context.WithCancel(context.Background())
 	u, err := p.Upload(ctx, bucket, "object", uplink.UploadOptions{})
@@ -216,7 +216,7 @@ func TestUploadContextEnds(t *testing.T) {
 }
 
 func TestUploadAfterProjectClosed(t *testing.T) {
-	_, p := startNetwork(t, network.Config{})
+	p := onNetwork(t)
 	u, err := p.Upload(context.Background(), bucket, "object", uplink.UploadOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -231,7 +231,7 @@ func TestUploadAfterProjectClosed(t *testing.T) {
 }
 
 func TestWritersOfOneKey(t *testing.T) {
-	_, p := startNetwork(t, network.Config{})
+	p := onNetwork(t)
 	p.LimitSegments(3)
 	const writers = 8
 	var wait sync.WaitGroup
@@ -250,7 +250,7 @@ func TestWritersOfOneKey(t *testing.T) {
 }
 
 func TestIfAbsent(t *testing.T) {
-	_, p := startNetwork(t, network.Config{})
+	p := onNetwork(t)
 	for _, size := range []int{10, 10_000} {
 		key := fmt.Sprint(size)
 		for try := range 2 {
@@ -268,7 +268,7 @@ func TestIfAbsent(t *testing.T) {
 }
 
 func TestUploadKeepsWhatItIsTold(t *testing.T) {
-	_, p := startNetwork(t, network.Config{})
+	p := onNetwork(t)
 	modified := time.UnixMilli(1_700_000_000_123)
 	u, err := p.Upload(context.Background(), bucket, "object", uplink.UploadOptions{
 		Metadata: map[string]string{"a": "b"}, Modified: modified, Size: 5_000_000,
