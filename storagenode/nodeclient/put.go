@@ -29,6 +29,8 @@ type Put struct {
 	node  ident.ID
 	idle  time.Duration
 
+	lastWord time.Duration // how long a node has to say why it cut the stream
+
 	room    chan struct{} // a token for every shard ended and not yet answered for
 	answers chan answer
 	over    chan struct{} // closed when err is set
@@ -52,7 +54,7 @@ func (d Dialer) OpenPut(ctx context.Context, addr transport.Address, lease Lease
 		return nil, err
 	}
 	p := &Put{
-		s: s, w: w, lease: lease, node: addr.ID, idle: d.idle(),
+		s: s, w: w, lease: lease, node: addr.ID, idle: d.idle(), lastWord: 2 * time.Second,
 		room:    make(chan struct{}, MaxUnanswered),
 		answers: make(chan answer, MaxUnanswered),
 		over:    make(chan struct{}),
@@ -205,16 +207,13 @@ func (p *Put) next() (order.Stored, error) {
 func (p *Put) await() {
 	switch {
 	case p.cut:
-		p.s.SetReadDeadline(time.Now().Add(lastWord))
+		p.s.SetReadDeadline(time.Now().Add(p.lastWord))
 	case len(p.pending) == 0:
 		p.s.SetReadDeadline(time.Time{})
 	default:
 		p.s.SetReadDeadline(time.Now().Add(2 * p.idle))
 	}
 }
-
-// lastWord is how long to wait for a node to say why it cut the stream.
-const lastWord = 2 * time.Second
 
 // sent turns the error of a write into that of the stream: a node that refuses
 // says why before it cuts the stream, and receive hears it.
@@ -227,7 +226,13 @@ func (p *Put) sent(err error) error {
 		p.cut = true
 		p.await()
 		p.mu.Unlock()
-		<-p.over
+		// Each answer gives the node more time; the sender need not wait for all.
+		timer := time.NewTimer(p.lastWord)
+		defer timer.Stop()
+		select {
+		case <-p.over:
+		case <-timer.C:
+		}
 	}
 	return p.fail(err)
 }

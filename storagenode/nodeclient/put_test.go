@@ -3,6 +3,7 @@ package nodeclient
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -144,6 +145,23 @@ func TestPutMisbehaviour(t *testing.T) {
 				t.Errorf("%q", err)
 			}
 		})
+	}
+}
+
+// A sender that was cut off ends, whatever becomes of the answers.
+func TestCutOffWithoutLastWord(t *testing.T) {
+	n := newNode(t, func(n *node, s nodeStream) { s.SetIdle(0); s.until(0) })
+	s, err := n.uplink.Open(t.Context(), n.address, wire.Protocol)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &Put{s: s, node: n.key.ID(), idle: time.Hour, over: make(chan struct{})} // nobody receives
+	cut := fmt.Errorf("peer: %w", transport.ErrReset)
+	if err := p.sent(cut); err != cut {
+		t.Errorf("got %v", err)
+	}
+	if _, _, err := p.Answer(); err != cut {
+		t.Errorf("and then %v", err)
 	}
 }
 
