@@ -99,7 +99,7 @@ func (s *Store) publish(b *batch) {
 // Unless the log is as before, the store takes no more writes.
 func (s *Store) fail(b *batch, err error) {
 	switch {
-	case errors.Is(err, errTaken) && errors.Is(err, syscall.ENOSPC):
+	case errors.Is(err, errTaken) && (errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)):
 		err = fmt.Errorf("%w: %w", kv.ErrFull, err)
 	case errors.Is(err, errTaken):
 		// as it is

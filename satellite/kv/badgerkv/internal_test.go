@@ -171,6 +171,10 @@ func TestFaults(t *testing.T) {
 				return errors.Join(write(f, b[:len(b)/2], off), syscall.ENOSPC)
 			}
 		}, kv.ErrFull, nil, before},
+		{"quota used up", func(l *logWriter) {
+			write := l.write
+			l.write = func(*os.File, []byte, int64) error { l.write = write; return syscall.EDQUOT }
+		}, kv.ErrFull, nil, before},
 		{"write error", func(l *logWriter) {
 			write := l.write
 			l.write = func(*os.File, []byte, int64) error { l.write = write; return syscall.EIO }
@@ -216,6 +220,18 @@ func TestFaults(t *testing.T) {
 				t.Errorf("the next update is there: %v, want %v", got, want)
 			}
 		})
+	}
+}
+
+// TestInterruptedSync: a signal during a sync is not a broken disk.
+func TestInterruptedSync(t *testing.T) {
+	errs := []error{syscall.EINTR, syscall.EINTR, syscall.EIO, nil}
+	call := func() (err error) { err, errs = errs[0], errs[1:]; return err }
+	if err := uninterrupted(call); err != syscall.EIO {
+		t.Errorf("interrupted, then broken: %v", err)
+	}
+	if err := uninterrupted(call); err != nil {
+		t.Errorf("fine: %v", err)
 	}
 }
 

@@ -39,7 +39,19 @@ func newLogWriter(dir string, id storeID, limit int64) *logWriter {
 			_, err := f.WriteAt(b, off)
 			return err
 		},
-		sync: func(f *os.File) error { return unix.Fdatasync(int(f.Fd())) },
+		sync: func(f *os.File) error {
+			return uninterrupted(func() error { return unix.Fdatasync(int(f.Fd())) })
+		},
+	}
+}
+
+// uninterrupted makes a system call again when a signal came in between, which
+// says nothing about the disk.
+func uninterrupted(call func() error) error {
+	for {
+		if err := call(); err != unix.EINTR {
+			return err
+		}
 	}
 }
 
