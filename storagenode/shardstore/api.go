@@ -97,6 +97,6 @@ type DirUsage struct {
 	Free    int64
 	Shards  int
 	Staged  int
-	Missing int
+	Missing int    // as far as this directory knows: others may know of the same
 	Trouble string // why the directory cannot be used, or empty
 }

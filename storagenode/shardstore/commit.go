@@ -129,16 +129,19 @@ func (c *commit) finish() {
 func (s *Store) enterIndex(batch []*commit) {
 	d := batch[0].writer.dir
 	s.index.Lock()
-	var marks []Key
+	var marked []Key
 	err := d.hasFree(d.writeFloor())
 	if err == nil {
 		err = d.index.update(func(txn *badger.Txn) error {
-			marks, err = s.enterAll(txn, d, batch)
+			marked, err = s.enterAll(txn, d, batch)
 			return err
 		})
 	}
-	if err == nil {
-		err = s.unmark(marks)
+	if err == nil && len(marked) > 0 {
+		s.missing.Add(-int64(len(marked)))
+		if err := s.unmark(d, marked); err != nil {
+			d.log.Warn("shards that came late are still marked as missing; the next start sets that right", "error", err)
+		}
 	}
 	s.index.Unlock()
 	for _, c := range batch {
@@ -204,31 +207,47 @@ func (s *Store) lookupMark(key Key) (m mark, ok bool, err error) {
 	return mark{}, false, nil
 }
 
-// unmark takes out the marks of shards that are not missing any more.
-func (s *Store) unmark(keys []Key) error {
-	if len(keys) == 0 {
-		return nil
-	}
-	for _, d := range s.dirs {
-		n := 0
-		err := d.index.update(func(txn *badger.Txn) error {
-			n = 0
-			for _, key := range keys {
-				ok, err := read(txn, missingKey(key), func([]byte) error { return nil })
-				if err == nil && ok {
-					n++
-					err = txn.Delete(missingKey(key))
-				}
-				if err != nil {
-					return err
-				}
+// unmark takes out the marks of shards that d has now. Its own mark goes with
+// the entry if the index loses its newest writes, and comes back with it. Those
+// of other indexes do not, so the entry is made durable first.
+func (s *Store) unmark(d *dir, keys []Key) error {
+	own := change{}
+	others := make([]change, len(s.dirs))
+	elsewhere := false
+	for i, other := range s.dirs {
+		for _, key := range keys {
+			_, marked, err := other.index.mark(key)
+			if err != nil {
+				return err
 			}
-			return nil
-		})
-		if err != nil {
+			if !marked {
+				continue
+			}
+			if other == d {
+				own.unmark = append(own.unmark, key)
+			} else {
+				others[i].unmark, elsewhere = append(others[i].unmark, key), true
+			}
+		}
+	}
+	if len(own.unmark) > 0 {
+		if err := d.enact(own); err != nil {
 			return err
 		}
-		d.countMissing(-n)
+	}
+	if !elsewhere {
+		return nil
+	}
+	if err := d.index.sync(); err != nil {
+		return err
+	}
+	for i, other := range s.dirs {
+		if len(others[i].unmark) == 0 {
+			continue
+		}
+		if err := other.enact(others[i]); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -64,6 +64,13 @@ type change struct {
 	unmark  []Key
 }
 
+func (c *change) addMark(key Key, m mark) {
+	if c.mark == nil {
+		c.mark = make(map[Key]mark)
+	}
+	c.mark[key] = m
+}
+
 func (s *Store) advance(group uint32, entries []Entry) error {
 	for _, d := range s.dirs {
 		if err := d.hasFree(d.indexFloor()); err != nil {
@@ -71,6 +78,11 @@ func (s *Store) advance(group uint32, entries []Entry) error {
 		}
 	}
 	changes, err := s.enactAll(group, entries)
+	// What a directory has taken in must be durable before another forgets that
+	// it was missing there, or that it has to be asked for again.
+	for _, d := range s.dirs[:len(changes)] {
+		err = errors.Join(err, d.index.sync())
+	}
 	last := entries[len(entries)-1].Seq
 	for i, c := range changes {
 		move := func(txn *badger.Txn) error { return setCursor(txn, group, last) }
@@ -87,7 +99,7 @@ func (s *Store) advance(group uint32, entries []Entry) error {
 func (s *Store) enactAll(group uint32, entries []Entry) ([]change, error) {
 	s.index.Lock()
 	defer s.index.Unlock()
-	changes, err := s.plan(group, entries)
+	changes, missing, err := s.plan(group, entries)
 	if err != nil {
 		return nil, err
 	}
@@ -96,6 +108,7 @@ func (s *Store) enactAll(group uint32, entries []Entry) ([]change, error) {
 			return changes[:i], err
 		}
 	}
+	s.missing.Add(int64(missing))
 	return changes, nil
 }
 
@@ -113,34 +126,40 @@ func setCursor(txn *badger.Txn, group uint32, seq uint64) error {
 	return txn.Set(cursorKey(group), binary.BigEndian.AppendUint64(nil, newest))
 }
 
-// plan works out what entries come to. The newest entry of a segment decides.
-func (s *Store) plan(group uint32, entries []Entry) ([]change, error) {
+// plan works out what entries come to, and by how much the number of missing
+// shards changes. The newest entry of a segment decides.
+func (s *Store) plan(group uint32, entries []Entry) (changes []change, missing int, err error) {
 	newest := make(map[Key]Entry, len(entries))
 	for _, e := range entries {
 		newest[Key{Segment: e.Segment, Group: group}] = e
 	}
 	cursors := make([]uint64, len(s.dirs))
 	for i, d := range s.dirs {
-		var err error
 		if cursors[i], err = d.index.cursor(group); err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 	}
-	changes := make([]change, len(s.dirs))
+	changes = make([]change, len(s.dirs))
 	for key, e := range newest {
-		if err := s.planOne(changes, cursors, key, e); err != nil {
-			return nil, err
+		n, err := s.planOne(changes, cursors, key, e)
+		if err != nil {
+			return nil, 0, err
 		}
+		missing += n
 	}
-	return changes, nil
+	return changes, missing, nil
 }
 
-func (s *Store) planOne(changes []change, cursors []uint64, key Key, e Entry) error {
-	held, marked := false, -1
+// planOne adds what one entry comes to, and returns by how much the number of
+// missing shards changes. A mark is put into every directory that the journal
+// takes past the entry, and taken out of all: each must know of the shard when
+// the others are away.
+func (s *Store) planOne(changes []change, cursors []uint64, key Key, e Entry) (missing int, err error) {
+	held := false
 	for i, d := range s.dirs {
 		old, ok, err := d.index.get(key)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		switch {
 		case ok && e.Live && old.Root == e.Root:
@@ -151,28 +170,32 @@ func (s *Store) planOne(changes []change, cursors []uint64, key Key, e Entry) er
 		case ok: // deleted, or a shard that is none of the committed segment
 			changes[i].remove = append(changes[i].remove, old)
 		}
-		if _, ok, err = d.index.mark(key); err != nil {
-			return err
-		} else if ok {
-			marked = i
-			if held || !e.Live {
-				changes[i].unmark = append(changes[i].unmark, key)
-			}
+	}
+	before, after := false, false
+	for i, d := range s.dirs {
+		_, marked, err := d.index.mark(key)
+		if err != nil {
+			return 0, err
+		}
+		before = before || marked
+		switch wanted := e.Live && !held; {
+		case marked && !wanted:
+			changes[i].unmark = append(changes[i].unmark, key)
+		case marked:
+			after = true
+		case wanted && cursors[i] < e.Seq:
+			after = true
+			changes[i].addMark(key, mark{seq: e.Seq, size: e.Size, root: e.Root})
 		}
 	}
-	if !e.Live || held || marked >= 0 {
-		return nil
+	return btoi(after) - btoi(before), nil
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
 	}
-	for i := range s.dirs {
-		if cursors[i] < e.Seq {
-			if changes[i].mark == nil {
-				changes[i].mark = make(map[Key]mark)
-			}
-			changes[i].mark[key] = mark{seq: e.Seq, size: e.Size, root: e.Root}
-			break
-		}
-	}
-	return nil
+	return 0
 }
 
 // enact enters a change into the index. The caller holds the store's index
@@ -257,10 +280,31 @@ func (s *Store) enactForget(d *dir, e entry) (change, error) {
 		return change{}, err
 	}
 	c := change{remove: []entry{now}}
-	if now.Live {
-		c.mark = map[Key]mark{e.Key: {size: e.Layout.Size, root: e.Root}}
+	if !now.Live {
+		return c, d.enact(c)
 	}
-	return c, d.enact(c)
+	before := false
+	m := mark{size: e.Layout.Size, root: e.Root}
+	for _, other := range s.dirs {
+		_, marked, err := other.index.mark(e.Key)
+		if err != nil {
+			return change{}, err
+		}
+		before = before || marked
+		if marked {
+			continue
+		}
+		if other == d {
+			c.addMark(e.Key, m)
+		} else if err := other.enact(change{mark: map[Key]mark{e.Key: m}}); err != nil {
+			return change{}, err
+		}
+	}
+	if err := d.enact(c); err != nil {
+		return change{}, err
+	}
+	s.missing.Add(int64(1 - btoi(before)))
+	return c, nil
 }
 
 // ExpireStaged deletes staged shards that were committed before the time that

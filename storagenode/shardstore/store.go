@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cairnstorage/cairn/proto/erasure"
@@ -79,6 +80,8 @@ type Store struct {
 	// and the change that follows from it are one step.
 	index sync.Mutex
 
+	missing atomic.Int64 // keys with a mark in any directory
+
 	life    sync.RWMutex // read-held by every call, so that Close waits
 	closed  bool
 	syncers sync.WaitGroup
@@ -115,6 +118,9 @@ func Open(cfg Config) (*Store, error) {
 	}
 	if len(s.dirs) == 0 {
 		return nil, errors.Join(failed...)
+	}
+	if err := s.settleMarks(); err != nil {
+		return nil, errors.Join(fmt.Errorf("settle what is missing: %w", err), s.Close())
 	}
 	return s, nil
 }
@@ -283,14 +289,13 @@ func (s *Store) Each(f func(Info) bool) error {
 
 // Usage says how much of the disks is taken.
 func (s *Store) Usage() Usage {
-	u := Usage{}
+	u := Usage{Missing: int(s.missing.Load())}
 	for _, d := range s.dirs {
 		du := d.usage()
 		u.Used += du.Used
 		u.Free += du.Free
 		u.Shards += du.Shards
 		u.Staged += du.Staged
-		u.Missing += du.Missing
 		u.Dirs = append(u.Dirs, du)
 	}
 	u.Dirs = append(u.Dirs, s.absent...)
