@@ -47,7 +47,9 @@ func (i Item) IsPrefix() bool { return i.Prefix != "" }
 const maxSorted = 200_000
 
 // List yields what is in a bucket, ordered by the bytes of the plaintext names
-// unless Unsorted. An error ends it: ErrBucketNotFound, ErrWrongKey.
+// unless Unsorted. An error ends it: ErrBucketNotFound. Names that were written
+// under another passphrase are left out; that there are any is said at the end,
+// by ErrWrongKey.
 func (p *Project) List(ctx context.Context, bucket string, o ListOptions) iter.Seq2[Item, error] {
 	return func(yield func(Item, error) bool) {
 		err := p.list(ctx, bucket, o, func(item Item) bool { return yield(item, nil) })
@@ -66,14 +68,20 @@ func (p *Project) list(ctx context.Context, bucket string, o ListOptions, yield 
 		return err
 	}
 	l := lister{ctx: ctx, p: p, bucket: bucket, cipher: cipher, o: o, yield: yield, maxSorted: maxSorted}
-	dir := o.Prefix[:strings.LastIndexByte(o.Prefix, '/')+1]
 	if err := names.CheckPrefix(o.Prefix); err != nil {
 		return err
 	}
+	dir := o.Prefix[:strings.LastIndexByte(o.Prefix, '/')+1]
 	if o.Recursive && dir == o.Prefix {
-		return l.tree(dir)
+		err = l.tree(dir)
+	} else {
+		err = l.level(dir, o.Prefix)
 	}
-	return l.level(dir, o.Prefix)
+	if err == nil && l.foreign > 0 {
+		err = fmt.Errorf("%w: %d of %d names do not decrypt; use the access grant that they were uploaded with, or one made with the same passphrase",
+			ErrWrongKey, l.foreign, l.read)
+	}
+	return err
 }
 
 // lister walks one bucket for one call of List.
@@ -85,6 +93,8 @@ type lister struct {
 	o         ListOptions
 	yield     func(Item) bool
 	maxSorted int
+
+	read, foreign int // names, and those of them that do not decrypt
 }
 
 func (l *lister) emit(items ...Item) error {
@@ -138,6 +148,7 @@ func (l *lister) tree(dir string) error {
 		return l.pages(dir, true, func(item Item) error { return l.emit(item) })
 	}
 	var items []Item
+	read, foreign := l.read, l.foreign
 	err := l.pages(dir, true, func(item Item) error {
 		if len(items) >= l.maxSorted {
 			return errTooMany
@@ -146,7 +157,7 @@ func (l *lister) tree(dir string) error {
 		return nil
 	})
 	if errors.Is(err, errTooMany) {
-		items = nil
+		items, l.read, l.foreign = nil, read, foreign
 		return l.level(dir, dir)
 	}
 	if err != nil {
@@ -183,6 +194,11 @@ func (l *lister) pages(dir string, recursive bool, each func(Item) error) error 
 		}
 		for _, found := range next.items {
 			item, err := l.item(dir, found)
+			l.read++
+			if errors.Is(err, names.ErrKey) {
+				l.foreign++
+				continue
+			}
 			if err == nil && item.Name()+"/" == dir {
 				continue // an object named like the directory, without its slash
 			}
@@ -253,7 +269,8 @@ func sealedName(item *pb.ListItem) []byte {
 	return item.GetObject().GetKey()
 }
 
-// item decrypts one line of a satellite's list of dir.
+// item decrypts one line of a satellite's list of dir. A name that does not
+// decrypt is names.ErrKey.
 func (l *lister) item(dir string, found *pb.ListItem) (Item, error) {
 	var item Item
 	var err error
@@ -266,8 +283,6 @@ func (l *lister) item(dir string, found *pb.ListItem) (Item, error) {
 		item.Object, err = l.object(o)
 	}
 	switch {
-	case errors.Is(err, names.ErrKey):
-		return Item{}, errWrongKey("a name in the bucket")
 	case errors.Is(err, names.ErrFrame):
 		return Item{}, fmt.Errorf("%w: the satellite's list: %w", ErrCorrupt, err)
 	case err != nil:

@@ -211,6 +211,51 @@ func TestListInOrder(t *testing.T) {
 	}
 }
 
+// Names of another passphrase are left out, and said to be at the end.
+func TestListForeign(t *testing.T) {
+	_, client := newMemSatellite(t)
+	p, other := testProject(client, 1), testProject(client, 2)
+	makeBucket(t, p, "bucket")
+	for _, key := range []string{"a", "b/c", "b/d/e", "f"} {
+		putTest(t, p, "bucket", key, Object{})
+	}
+	for _, key := range []string{"a", "x/y"} {
+		putTest(t, other, "bucket", key, Object{})
+	}
+	for _, test := range []struct {
+		o    ListOptions
+		want []string
+		all  string // names, as the error says
+	}{
+		{ListOptions{}, []string{"a", "b/", "f"}, "2 of 5 names"},
+		{ListOptions{Prefix: "b"}, []string{"b/"}, "2 of 5 names"},
+		{ListOptions{Prefix: "b/"}, []string{"b/c", "b/d/"}, ""},
+		{ListOptions{Recursive: true}, []string{"a", "b/c", "b/d/e", "f"}, "2 of 6 names"},
+	} {
+		var got []string
+		var last error
+		for item, err := range p.List(t.Context(), "bucket", test.o) {
+			if last = err; err == nil {
+				got = append(got, item.Name())
+			}
+		}
+		if !slices.Equal(got, test.want) {
+			t.Errorf("%+v: got %q, want %q", test.o, got, test.want)
+		}
+		if (test.all != "") != errors.Is(last, ErrWrongKey) || last != nil && !strings.Contains(last.Error(), test.all) {
+			t.Errorf("%+v: %v", test.o, last)
+		}
+	}
+	cipher, err := p.names("bucket")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := lister{ctx: t.Context(), p: p, bucket: "bucket", cipher: cipher, o: ListOptions{Recursive: true}, maxSorted: 2, yield: func(Item) bool { return true }}
+	if err := l.tree(""); err != nil || l.foreign != 2 || l.read != 7 { // 5 at the top and 2 below b/
+		t.Errorf("level by level: %d of %d names, %v", l.foreign, l.read, err)
+	}
+}
+
 func mustCipher(t *testing.T, p *Project) interface{ Encrypt(string) ([]byte, error) } {
 	t.Helper()
 	cipher, err := p.names("bucket")
