@@ -79,7 +79,17 @@ func (a *app) importAccess(name, text string, force bool) error {
 		return err
 	}
 	a.say("access %s is in use; it is kept in %s", name, s.file())
-	return nil
+	return a.showAccess(name, g.String(), true)
+}
+
+// showAccess prints the grant that a command was about as JSON, if asked for.
+func (a *app) showAccess(name, text string, current bool) error {
+	if !a.json() {
+		return nil
+	}
+	row := describeGrant(text)
+	row.Name, row.Current = name, current
+	return a.printJSON(row)
 }
 
 // readGrant reads one line from the terminal or from standard input.
@@ -201,13 +211,20 @@ func (a *app) changeAccess(name string, change func(*accesses)) error {
 	if err != nil {
 		return err
 	}
-	return s.update(func(kept *accesses) error {
-		if _, found := kept.Grants[name]; !found {
+	text, current := "", false
+	err = s.update(func(kept *accesses) error {
+		var found bool
+		if text, found = kept.Grants[name]; !found {
 			return fmt.Errorf("%w: %q", errAccessNotFound, clip(name))
 		}
 		change(kept)
+		current = kept.Current == name
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	return a.showAccess(name, text, current)
 }
 
 func (a *app) accessInspect() *cobra.Command {

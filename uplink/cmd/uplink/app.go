@@ -49,6 +49,8 @@ interrupted.`
 
 // run runs one command line and returns the exit code.
 func (a *app) run(ctx context.Context, args []string) int {
+	out := &checkedWriter{w: a.out}
+	a.out = out
 	root := a.root()
 	root.SetArgs(args)
 	root.SetIn(a.in)
@@ -57,14 +59,17 @@ func (a *app) run(ctx context.Context, args []string) int {
 	a.stopProfile = func() {}
 	err := root.ExecuteContext(ctx)
 	a.stopProfile()
+	if err == nil {
+		err = out.err
+	}
 	switch {
 	case err == nil:
 		return exitOK
 	case ctx.Err() != nil:
 		fmt.Fprintln(a.err, "uplink: interrupted")
 		return exitInterrupted
-	case !a.begun && !errors.As(err, new(usageError)):
-		err = usageError{err} // cobra's own complaints
+	case !a.begun && out.err == nil && !errors.As(err, new(usageError)):
+		err = usageError{fmt.Errorf("%w; `uplink help` says more", err)} // cobra's own complaints
 	}
 	v := judge(err)
 	fmt.Fprintf(a.err, "uplink: %v\n", err)

@@ -288,6 +288,9 @@ func TestBatch(t *testing.T) {
 	if _, err := run(missing, errors.New("other")); judge(err).code != exitFailure {
 		t.Errorf("%v", err)
 	}
+	if _, err := run(nil, uplink.ErrName); judge(err).code != exitFailure { // something was done
+		t.Errorf("%v", err)
+	}
 	ran, err := run(nil, uplink.ErrTooFewNodes, nil, nil, nil, nil)
 	if !errors.Is(err, uplink.ErrTooFewNodes) || ran > 3 {
 		t.Errorf("%v, %d ran", err, ran)
@@ -302,12 +305,30 @@ func TestPrintable(t *testing.T) {
 	}
 }
 
+// What cannot be printed is a failure.
+func TestOutputFails(t *testing.T) {
+	w := newWorld(t)
+	w.want(exitOK, "access", "import", "name", testGrant(t, 1))
+	for _, line := range []string{"access ls", "access ls -o json", "access inspect", "help", "--version"} {
+		var errs bytes.Buffer
+		a := &app{out: fullWriter{}, err: &errs, getenv: func(name string) string { return w.env[name] }}
+		if code := a.run(t.Context(), strings.Fields(line)); code != exitFailure || !strings.Contains(errs.String(), "no space") {
+			t.Errorf("%s: exit code %d, said %q", line, code, errs.String())
+		}
+	}
+}
+
+type fullWriter struct{}
+
+func (fullWriter) Write([]byte) (int, error) { return 0, errors.New("no space") }
+
 func TestJSONList(t *testing.T) {
 	for n := range 4 {
 		var out bytes.Buffer
 		list := newJSONList(&out)
 		for i := range n {
-			if err := list.add(event{Action: "copy", Size: int64(i)}); err != nil {
+			size := int64(i)
+			if err := list.add(event{Action: "copy", Size: &size}); err != nil {
 				t.Fatal(err)
 			}
 		}

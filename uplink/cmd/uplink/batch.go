@@ -67,13 +67,7 @@ func (b *batch) fail(what string, err error) {
 		}
 		return
 	}
-	v := judge(err)
-	if b.report.failed++; b.report.failed == 1 {
-		b.report.code = v.code
-	}
-	if b.report.code != v.code {
-		b.report.code = exitFailure
-	}
+	b.report.add(err)
 	text := err.Error()
 	if !strings.Contains(text, what) {
 		text = what + ": " + text

@@ -30,7 +30,7 @@ type event struct {
 	Action string `json:"action"`
 	Source string `json:"source,omitempty"`
 	Target string `json:"target,omitempty"`
-	Size   int64  `json:"size"`
+	Size   *int64 `json:"size,omitempty"`
 	DryRun bool   `json:"dry_run,omitempty"`
 }
 
@@ -166,7 +166,9 @@ func (d *display) did(e event) {
 		fmt.Fprintln(d.a.out, e.text())
 	}
 	d.done++
-	d.bytes += e.Size
+	if e.Size != nil {
+		d.bytes += *e.Size
+	}
 }
 
 func (e event) text() string {

@@ -41,6 +41,16 @@ type failures struct {
 	code          int // that all of them share, or exitFailure
 }
 
+// add counts a failure. Wrong usage is none of its own here, as other work was
+// done.
+func (f *failures) add(err error) {
+	code := judge(err).code
+	if f.failed > 0 && f.code != code || code == exitUsage {
+		code = exitFailure
+	}
+	f.failed, f.code = f.failed+1, code
+}
+
 func (f *failures) Error() string {
 	return fmt.Sprintf("%d of %d were not %s", f.failed, f.total, f.doing)
 }

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // partial is a file that is being written beside its target and takes its
@@ -59,7 +61,17 @@ func (p *partial) create(mode fs.FileMode) error {
 	p.temp = ".cairn-" + hex.EncodeToString(random[:]) + ".part"
 	var err error
 	p.File, err = p.dir.OpenFile(p.temp, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
-	return err
+	return p.named(err)
+}
+
+// named has an error of the file tell the name of the target, not the one that
+// the file has as yet.
+func (p *partial) named(err error) error {
+	var failed *fs.PathError
+	if p.dir == nil || !errors.As(err, &failed) || filepath.Base(failed.Path) != p.temp {
+		return err
+	}
+	return &fs.PathError{Op: "write", Path: filepath.Join(p.dir.Name(), p.name), Err: failed.Err}
 }
 
 // keep has the file take the place of its target.
@@ -134,7 +146,11 @@ func makeDirs(dir string, durable bool) error {
 		}
 		there = filepath.Dir(there)
 	}
-	if err := os.MkdirAll(dir, 0o777); err != nil || !durable {
+	err := os.MkdirAll(dir, 0o777)
+	if errors.Is(err, fs.ErrExist) {
+		return &fs.PathError{Op: "write below", Path: filepath.Clean(dir), Err: unix.ENOTDIR}
+	}
+	if err != nil || !durable {
 		return err
 	}
 	for made := filepath.Clean(dir); made != there; made = filepath.Dir(made) {

@@ -116,6 +116,26 @@ func TestPartialReplaces(t *testing.T) {
 	}
 }
 
+// Errors name the target, not the file that is written as yet.
+func TestPartialNames(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "file")
+	p, err := openOutput(path, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.discard()
+	p.Close()
+	_, err = p.WriteString("content")
+	if got := p.named(err); !errors.Is(got, fs.ErrClosed) || !strings.Contains(got.Error(), path) {
+		t.Errorf("%v is called %v", err, got)
+	}
+	other := &fs.PathError{Op: "read", Path: "other", Err: fs.ErrInvalid}
+	if got := p.named(other); got != error(other) {
+		t.Errorf("%v is called %v", other, got)
+	}
+}
+
 func TestPartialThroughLink(t *testing.T) {
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, "real"), "old")

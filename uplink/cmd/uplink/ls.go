@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -185,29 +186,37 @@ func (a *app) du() *cobra.Command {
 
 func (a *app) printUsage(ctx context.Context, p *uplink.Project, l location) error {
 	var u usage
-	var err error
-	if l.bucket != "" {
-		err = u.add(ctx, p, l)
-	} else {
-		for b, listErr := range p.Buckets(ctx) {
-			if err = listErr; err == nil {
-				err = u.add(ctx, p, location{remote: true, bucket: b.Name})
-			}
-			if err != nil {
-				break
-			}
-		}
-	}
+	err := u.all(ctx, p, l)
 	switch {
-	case err != nil:
+	case err != nil && !errors.Is(err, uplink.ErrWrongKey): // which says that some names were left out
 		return err
-	case u.Objects == 0 && l.key != "":
+	case err == nil && u.Objects == 0 && l.key != "":
 		return errNothingBelow(l)
 	case a.json():
-		return a.printJSON(u)
+		return errors.Join(a.printJSON(u), err)
 	}
 	fmt.Fprintf(a.out, "%s, %d bytes (%s)\n", count(u.Objects, "object"), u.Bytes, bytesText(u.Bytes))
-	return nil
+	return err
+}
+
+// all counts what is below a location, or in all buckets.
+func (u *usage) all(ctx context.Context, p *uplink.Project, l location) error {
+	if l.bucket != "" {
+		return u.add(ctx, p, l)
+	}
+	var foreign error
+	for b, err := range p.Buckets(ctx) {
+		if err == nil {
+			err = u.add(ctx, p, location{remote: true, bucket: b.Name})
+		}
+		if err != nil && !errors.Is(err, uplink.ErrWrongKey) {
+			return err
+		}
+		if foreign == nil {
+			foreign = err
+		}
+	}
+	return foreign
 }
 
 func (u *usage) add(ctx context.Context, p *uplink.Project, l location) error {

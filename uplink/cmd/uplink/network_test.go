@@ -136,7 +136,9 @@ func testRanges(t *testing.T, w *world, bucket string) {
 			t.Errorf("%s: %d bytes instead of %d", text, len(r.out), len(want))
 		}
 	}
-	w.want(exitFailure, "cat", "--range", "500000-", bucket+"/key")
+	if r := w.want(exitFailure, "cat", "--range", "500000-", bucket+"/key"); !strings.Contains(r.err, bucket+"/key") {
+		t.Errorf("said %q", r.err)
+	}
 	w.want(exitNotFound, "cat", "--range", "1-2", bucket+"/nothing")
 }
 
@@ -189,7 +191,9 @@ func testRemove(t *testing.T, w *world, bucket string) {
 	w.want(exitNotFound, "rm", bucket+"/a/")
 	w.want(exitNotFound, "rm", bucket+"/nothing")
 	w.want(exitOK, "rm", "-f", bucket+"/nothing")
-	w.want(exitOK, "rm", bucket+"/a")
+	if r := w.want(exitNotFound, "rm", bucket+"/nothing", bucket+"/a", bucket+"/none"); !strings.Contains(r.err, "2 of 3 were not deleted") {
+		t.Errorf("said %q", r.err)
+	}
 	if got := keys(); got != "a/b a/c/d ab e" {
 		t.Errorf("left %s", got)
 	}
@@ -233,7 +237,11 @@ func testNothingLeft(t *testing.T, w *world, bucket string) {
 	w.want(exitNotFound, "cp", bucket+"/nothing", filepath.Join(dir, "new", "file"))
 	w.in = "x"
 	w.want(exitOK, "cp", "-", bucket+"/key")
-	w.want(exitFailure, "cp", bucket+"/key", filepath.Join(old, "below"))
+	for _, below := range []string{filepath.Join(old, "below"), filepath.Join(old, "below", "this"), old + "/"} {
+		if r := w.want(exitFailure, "cp", bucket+"/key", below); !strings.Contains(r.err, "not a directory") {
+			t.Errorf("%s: said %q", below, r.err)
+		}
+	}
 	if err := os.MkdirAll(filepath.Join(dir, "sub", "key"), 0o777); err != nil {
 		t.Fatal(err)
 	}
@@ -277,10 +285,11 @@ func testWrongKey(t *testing.T, w *world, bucket string) {
 	other := g
 	other.RootKey[0]++
 	w.env["CAIRN_ACCESS"] = other.String()
-	if r := w.want(exitDenied, "ls", bucket); !strings.Contains(r.err, "passphrase") {
-		t.Errorf("said %q", r.err)
+	if r := w.want(exitDenied, "ls", bucket); !strings.Contains(r.err, "passphrase") || r.out != "" {
+		t.Errorf("said %q, printed %q", r.err, r.out)
 	}
 	w.want(exitNotFound, "cat", bucket+"/key") // under this key it has another name
+	testMixedKeys(t, w, bucket)
 	forged := g
 	forged.APIKey = slices.Clone(g.APIKey)
 	forged.APIKey[len(forged.APIKey)-1]++
@@ -289,6 +298,38 @@ func testWrongKey(t *testing.T, w *world, bucket string) {
 		if r := w.want(exitDenied, strings.Fields(line)...); r.out != "" {
 			t.Errorf("%s printed %q", line, r.out)
 		}
+	}
+}
+
+// Objects of two passphrases in one bucket: each grant does what it can with its
+// own.
+func testMixedKeys(t *testing.T, w *world, bucket string) {
+	w.in = "xyz"
+	for _, key := range []string{"key", "a/b", "a/c"} {
+		w.want(exitOK, "cp", "-", bucket+"/"+key)
+	}
+	if r := w.want(exitDenied, "ls", "-r", bucket); strings.Count(r.out, "\n") != 3 || !strings.Contains(r.err, "1 of 4 names") {
+		t.Errorf("said %q, printed %q", r.err, r.out)
+	}
+	if r := w.want(exitDenied, "ls", "-o", "json", bucket); !json.Valid([]byte(r.out)) {
+		t.Errorf("printed %q", r.out)
+	}
+	for _, url := range []string{bucket, ""} {
+		if r := w.want(exitDenied, strings.Fields("du "+url)...); !strings.Contains(r.out, "3 objects, 9 bytes") && url != "" || r.out == "" {
+			t.Errorf("printed %q", r.out)
+		}
+	}
+	w.want(exitOK, "ls", bucket+"/a/")
+	dir := t.TempDir()
+	w.want(exitDenied, "cp", "-r", bucket, dir)
+	checkTree(t, dir, map[string]string{"key": "xyz", "a/b": "xyz", "a/c": "xyz"})
+	w.want(exitDenied, "cp", "-r", bucket, bucket+"/copy/")
+	if r := w.want(exitOK, "du", bucket+"/copy/"); !strings.Contains(r.out, "3 objects") {
+		t.Errorf("printed %q", r.out)
+	}
+	w.want(exitDenied, "rm", "-r", bucket)
+	if r := w.want(exitDenied, "ls", bucket); !strings.Contains(r.err, "1 of 1 names") {
+		t.Errorf("said %q", r.err)
 	}
 }
 
@@ -353,8 +394,14 @@ func testJSON(t *testing.T, w *world, bucket string) {
 	if list := array("rm", "-r", bucket); len(list) != 6 {
 		t.Errorf("removed %v", list)
 	}
-	if r := w.want(exitOK, "mb", "cairn://quiet", "-o", "json"); r.out != "" {
+	if list := array("mb", "cairn://json-1", "cairn://json-2"); len(list) != 2 || list[1]["bucket"] != "json-2" || list[1]["created"] == "" {
+		t.Errorf("made %v", list)
+	}
+	if r := w.want(exitFailure, "mb", "-o", "json", "cairn://json-3", "cairn://json-1"); !json.Valid([]byte(r.out)) {
 		t.Errorf("printed %q", r.out)
+	}
+	if list := array("rb", "cairn://json-1", "cairn://json-2", "cairn://json-3"); len(list) != 3 || list[0]["source"] != "cairn://json-1" {
+		t.Errorf("removed %v", list)
 	}
 }
 

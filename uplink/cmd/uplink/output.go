@@ -14,6 +14,20 @@ import (
 	"github.com/cairnstorage/cairn/uplink"
 )
 
+// checkedWriter remembers the first failure of w, so that none goes unnoticed.
+type checkedWriter struct {
+	w   io.Writer
+	err error
+}
+
+func (c *checkedWriter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	if c.err == nil {
+		c.err = err
+	}
+	return n, err
+}
+
 // jsonList writes a JSON array, an element a line, as the elements come.
 type jsonList struct {
 	w     *bufio.Writer

@@ -16,12 +16,12 @@ func (a *app) mb() *cobra.Command {
 		Short: "Make buckets",
 		Args:  args(1, -1, "the URL of a bucket"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.eachBucket(cmd, args, func(ctx context.Context, p *uplink.Project, name string) error {
-				if _, err := p.CreateBucket(ctx, name); err != nil {
-					return err
+			return a.eachBucket(cmd, args, func(ctx context.Context, p *uplink.Project, name string) (any, error) {
+				b, err := p.CreateBucket(ctx, name)
+				if err == nil {
+					a.say("made %s%s", scheme, name)
 				}
-				a.say("made %s%s", scheme, name)
-				return nil
+				return bucketJSON{name, b.Created.UTC()}, err
 			})
 		},
 	}
@@ -34,12 +34,12 @@ func (a *app) rb() *cobra.Command {
 		Short: "Remove buckets",
 		Args:  args(1, -1, "the URL of a bucket"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.eachBucket(cmd, args, func(ctx context.Context, p *uplink.Project, name string) error {
-				if err := p.DeleteBucket(ctx, name, force); err != nil {
-					return err
+			return a.eachBucket(cmd, args, func(ctx context.Context, p *uplink.Project, name string) (any, error) {
+				err := p.DeleteBucket(ctx, name, force)
+				if err == nil {
+					a.say("removed %s%s", scheme, name)
 				}
-				a.say("removed %s%s", scheme, name)
-				return nil
+				return event{Action: "remove", Source: scheme + name}, err
 			})
 		},
 	}
@@ -47,7 +47,9 @@ func (a *app) rb() *cobra.Command {
 	return cmd
 }
 
-func (a *app) eachBucket(cmd *cobra.Command, args []string, do func(context.Context, *uplink.Project, string) error) error {
+// eachBucket does something to each bucket named; what do returns is printed as
+// JSON if that is asked for.
+func (a *app) eachBucket(cmd *cobra.Command, args []string, do func(context.Context, *uplink.Project, string) (any, error)) error {
 	buckets := make([]string, len(args))
 	for i, arg := range args {
 		var err error
@@ -56,12 +58,18 @@ func (a *app) eachBucket(cmd *cobra.Command, args []string, do func(context.Cont
 		}
 	}
 	return a.with(cmd, func(ctx context.Context, p *uplink.Project) error {
+		list := newJSONList(a.out)
 		for _, name := range buckets {
-			if err := do(ctx, p, name); err != nil {
+			done, err := do(ctx, p, name)
+			if err != nil {
+				_ = a.endList(list)
 				return err
 			}
+			if a.json() {
+				_ = list.add(done) // strings and times always marshal
+			}
 		}
-		return nil
+		return a.endList(list)
 	})
 }
 
@@ -120,18 +128,26 @@ func (r *remover) parse(arg string) (location, error) {
 	return l, err
 }
 
+// all deletes what each URL names. One that names nothing does not keep the
+// others.
 func (r *remover) all(ctx context.Context, urls []location) error {
+	report := failures{total: len(urls), doing: "deleted"}
 	for _, l := range urls {
 		err := r.one(ctx, l)
 		if r.recursive && (err == nil || errors.Is(err, uplink.ErrObjectNotFound)) {
 			err = r.tree(ctx, l, err == nil && l.key != "")
 		}
-		if r.force && errors.Is(err, uplink.ErrObjectNotFound) {
-			err = nil
-		}
-		if err != nil {
+		switch {
+		case err == nil, r.force && errors.Is(err, uplink.ErrObjectNotFound):
+		case len(urls) == 1 || !errors.Is(err, uplink.ErrObjectNotFound):
 			return err
+		default:
+			report.add(err)
+			r.show.note("%s", printable(err.Error()))
 		}
+	}
+	if report.failed > 0 {
+		return &report
 	}
 	return nil
 }
@@ -165,7 +181,12 @@ const deleteBatch = 1000
 func (r *remover) tree(ctx context.Context, l location, found bool) error {
 	keys := make([]string, 0, deleteBatch)
 	list := uplink.ListOptions{Prefix: l.asDirKey(), Recursive: true, Unsorted: true}
+	var foreign error // names that cannot be read, which comes last
 	for item, err := range r.p.List(ctx, l.bucket, list) {
+		if errors.Is(err, uplink.ErrWrongKey) {
+			foreign = err
+			break
+		}
 		if err != nil {
 			return err
 		}
@@ -180,10 +201,10 @@ func (r *remover) tree(ctx context.Context, l location, found bool) error {
 	if err := r.delete(ctx, l.bucket, keys); err != nil {
 		return err
 	}
-	if !found && l.key != "" {
+	if foreign == nil && !found && l.key != "" {
 		return errNothingBelow(l)
 	}
-	return nil
+	return foreign
 }
 
 func (r *remover) delete(ctx context.Context, bucket string, keys []string) error {
@@ -241,7 +262,7 @@ func (a *app) print(ctx context.Context, p *uplink.Project, l location, part byt
 	}
 	defer d.Close()
 	if _, err = get(d, a.out, length); err != nil {
-		return fmt.Errorf("print %s: %w", l, err)
+		return fmt.Errorf("print %s: %w", l, changed(ctx, p, l, d.Object(), err))
 	}
 	return nil
 }

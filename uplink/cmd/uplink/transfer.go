@@ -23,14 +23,15 @@ func (c *copier) verb() string {
 // do carries out one job and shows it. A download that is part of a tree goes
 // into that.
 func (c *copier) do(ctx context.Context, j job, way direction, into *localTree) error {
-	e := event{Action: c.verb(), Source: j.from.String(), Target: j.to.String(), Size: max(j.size, 0), DryRun: c.dryRun}
+	size := max(j.size, 0)
+	e := event{Action: c.verb(), Source: j.from.String(), Target: j.to.String(), Size: &size, DryRun: c.dryRun}
 	if c.dryRun {
 		if way != upload && j.size < 0 { // the source is not known to exist
 			o, err := c.p.Stat(ctx, j.from.bucket, j.from.key)
 			if err != nil {
 				return err
 			}
-			e.Size = o.Size
+			size = o.Size
 		}
 		c.show.did(e)
 		return nil
@@ -38,11 +39,11 @@ func (c *copier) do(ctx context.Context, j job, way direction, into *localTree) 
 	var err error
 	switch way {
 	case upload:
-		e.Size, err = c.upload(ctx, j)
+		size, err = c.upload(ctx, j)
 	case download:
-		e.Size, err = c.download(ctx, j, into)
+		size, err = c.download(ctx, j, into)
 	default:
-		e.Size, err = c.serverSide(ctx, j)
+		size, err = c.serverSide(ctx, j)
 	}
 	if err == nil {
 		c.show.did(e)
@@ -93,7 +94,10 @@ func removeRead(path string, read fs.FileInfo) error {
 	if !os.SameFile(info, read) || info.Size() != read.Size() || !info.ModTime().Equal(read.ModTime()) {
 		return fmt.Errorf("%s was changed while it was copied: it is left in place, move it again", path)
 	}
-	return os.Remove(path)
+	if err := os.Remove(path); err != nil {
+		return fmt.Errorf("it is copied, but still there: %w", err)
+	}
+	return nil
 }
 
 // put makes an object of all that in yields, or nothing.
@@ -127,7 +131,8 @@ func (c *copier) download(ctx context.Context, j job, into *localTree) (size int
 	m := c.show.meter(j.from.String(), length)
 	defer func() { m.done(err) }()
 	if j.to.std {
-		return get(d, m.writer(c.a.out), length)
+		size, err = get(d, m.writer(c.a.out), length)
+		return size, changed(ctx, c.p, j.from, d.Object(), err)
 	}
 	out, err := c.output(j, into)
 	if err != nil {
@@ -136,10 +141,10 @@ func (c *copier) download(ctx context.Context, j job, into *localTree) (size int
 	defer out.discard()
 	out.modified = d.Object().Modified
 	if size, err = get(d, m.writer(out.File), length); err != nil {
-		return 0, err
+		return 0, out.named(changed(ctx, c.p, j.from, d.Object(), err))
 	}
 	if err := out.keep(); err != nil {
-		return 0, err
+		return 0, out.named(err)
 	}
 	if c.move {
 		err = deleteRead(ctx, c.p, j.from, d.Object())
@@ -178,13 +183,13 @@ func openPart(ctx context.Context, p *uplink.Project, from location, part byteRa
 	}
 	offset, length, err := part.resolve(o.Size)
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, fmt.Errorf("%s: %w", from, err)
 	}
 	d, err := p.Download(ctx, from.bucket, from.key, uplink.DownloadOptions{Offset: offset, Length: length})
 	if err != nil {
 		return nil, 0, err
 	}
-	if got := d.Object(); got.Size != o.Size || !got.Created.Equal(o.Created) {
+	if d.Object().Version != o.Version {
 		d.Close()
 		return nil, 0, fmt.Errorf("%s was replaced in this moment; try again", from)
 	}
@@ -201,6 +206,22 @@ func get(d *uplink.Download, w io.Writer, length int64) (int64, error) {
 		err = fmt.Errorf("%w: %d bytes came instead of %d", uplink.ErrCorrupt, n, length)
 	}
 	return n, err
+}
+
+// changed finds out whether a download failed because the object, and with it
+// its segments, were deleted meanwhile.
+func changed(ctx context.Context, p *uplink.Project, from location, o uplink.Object, err error) error {
+	if !errors.Is(err, uplink.ErrTooFewNodes) {
+		return err
+	}
+	present, statErr := p.Stat(ctx, from.bucket, from.key)
+	switch {
+	case errors.Is(statErr, uplink.ErrObjectNotFound):
+		return fmt.Errorf("%s was deleted while it was read: %w", from, statErr)
+	case statErr == nil && present.Version != o.Version:
+		return fmt.Errorf("%s was replaced while it was read; try again", from)
+	}
+	return err
 }
 
 // serverSide copies or moves an object on the satellite.

@@ -91,11 +91,13 @@ func (c *copier) copyTree(b *batch, from, to location, under string) error {
 		jobs = append(jobs, j)
 		return nil
 	})
+	if err != nil && !errors.Is(err, uplink.ErrWrongKey) { // which says that some names cannot be read
+		return err
+	}
 	for _, j := range jobs {
-		if err != nil {
-			break
+		if err := b.run(j.from.String(), func(ctx context.Context) error { return c.do(ctx, j, serverSide, nil) }); err != nil {
+			return err
 		}
-		err = b.run(j.from.String(), func(ctx context.Context) error { return c.do(ctx, j, serverSide, nil) })
 	}
 	return err
 }
