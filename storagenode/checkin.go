@@ -20,6 +20,7 @@ const (
 	defaultInterval = 3 * time.Second
 
 	troubleSatellite = "satellite"
+	troubleClock     = "clock"
 )
 
 // satelliteClient is what a node asks of its satellite; satclient.Client does it.
@@ -32,7 +33,8 @@ type satelliteClient interface {
 
 // news is what a check-in has brought for the follower.
 type news struct {
-	asked   time.Time // before the call was made
+	asked   time.Time     // before the call was made
+	ahead   time.Duration // of this node's clock before the satellite's; negative if it is behind
 	staging time.Duration
 	heads   map[uint32]uint64
 }
@@ -122,15 +124,44 @@ func (n *Node) checkIn(ctx context.Context, box *newsBox) (time.Duration, error)
 			heads[g.Group] = g.Head
 		}
 	}
+	answered := n.config.Now()
 	n.mu.Lock()
-	n.lastCheckIn = n.config.Now()
+	n.lastCheckIn = answered
 	n.mu.Unlock()
-	box.put(&news{asked: asked, staging: time.Duration(res.Staging) * time.Second, heads: heads})
+	ahead := clockAhead(asked, answered, time.Unix(res.Now, 0))
+	n.setTrouble(troubleClock, clockTrouble(ahead))
+	box.put(&news{asked: asked, ahead: ahead, staging: time.Duration(res.Staging) * time.Second, heads: heads})
 	interval := time.Duration(res.IntervalMs) * time.Millisecond
 	if interval == 0 {
 		interval = defaultInterval
 	}
 	return min(max(interval, minInterval), maxInterval), nil
+}
+
+// clockAhead is by how much at least this node's clock is ahead of the
+// satellite's, which said it was now, in whole seconds, between two times here.
+func clockAhead(asked, answered, now time.Time) time.Duration {
+	switch {
+	case asked.After(now.Add(time.Second)):
+		return asked.Sub(now.Add(time.Second))
+	case answered.Before(now):
+		return answered.Sub(now)
+	}
+	return 0
+}
+
+// clockTrouble is an error when the clock is so wrong that nobody takes what the
+// node signs, or it refuses what it should take.
+func clockTrouble(ahead time.Duration) error {
+	if ahead.Abs() <= order.Skew {
+		return nil
+	}
+	which := "ahead of"
+	if ahead < 0 {
+		which = "behind"
+	}
+	return fmt.Errorf("this machine's is %v %s the satellite's, and nothing can be put here while they differ by more than %v: set it right",
+		ahead.Abs().Round(time.Second), which, order.Skew)
 }
 
 // report is what a check-in says.

@@ -25,6 +25,10 @@ const (
 	// has lost entries of one journal.
 	contestPause = time.Minute
 
+	// maxClockError is by how much this node's clock may differ from the
+	// satellite's for it to judge how old shards are.
+	maxClockError = 5 * time.Minute
+
 	troubleExpiry = "staged shards"
 )
 
@@ -58,19 +62,24 @@ func (n *Node) followLoop(ctx context.Context, box *newsBox) {
 
 // followAll follows every journal up to the head that the news tell.
 func (f *follower) followAll(ctx context.Context, latest *news) {
+	// By a clock that has jumped ahead every staged shard has expired.
+	dated := latest.ahead.Abs() <= maxClockError
 	for group, head := range latest.heads {
 		err := f.follow(ctx, group, head)
 		if ctx.Err() != nil {
 			return
 		}
-		if err == nil {
+		switch {
+		case err == nil && dated:
 			f.caughtUp[group] = latest.asked
-		} else {
+		case err != nil:
 			f.log.Warn("could not follow a journal", "group", group, "error", err)
 		}
 		f.setTrouble(fmt.Sprintf("journal of group %d", group), err)
 	}
-	f.expire(latest.staging)
+	if dated {
+		f.expire(latest.staging)
+	}
 }
 
 // follow brings the store to the end of a group's journal, which a check-in has

@@ -21,6 +21,7 @@ type followerRig struct {
 	satellite *fakeSatellite
 	dir       string
 	now       time.Time
+	ahead     time.Duration // of the satellite's clock
 }
 
 func newFollowerRig(t *testing.T) *followerRig {
@@ -85,7 +86,7 @@ func (r *followerRig) round() {
 		}
 		heads[g.Group] = g.Head
 	}
-	r.followAll(r.t.Context(), &news{asked: asked, staging: time.Duration(res.Staging) * time.Second, heads: heads})
+	r.followAll(r.t.Context(), &news{asked: asked, ahead: r.ahead, staging: time.Duration(res.Staging) * time.Second, heads: heads})
 }
 
 func (r *followerRig) want(cursor uint64, shards, staged, missing int) {
@@ -187,6 +188,42 @@ func TestStagedExpires(t *testing.T) {
 	r.want(1, 1, 1, 1)
 	if _, err := r.store.Stat(m.Key); !errors.Is(err, shardstore.ErrNotFound) {
 		t.Errorf("the expired shard: %v", err)
+	}
+}
+
+// TestClockJumps: nothing expires by a clock that disagrees with the satellite's,
+// nor, later, by what it said then.
+func TestClockJumps(t *testing.T) {
+	r := newFollowerRig(t)
+	putShard(t, r.store, 7, 1)
+	r.round()
+	for _, jump := range []time.Duration{48 * time.Hour, -48 * time.Hour, maxClockError + time.Second} {
+		then := r.now
+		r.now, r.ahead = r.now.Add(max(jump, 2*r.satellite.staging)), jump
+		r.round()
+		r.want(0, 1, 1, 0)
+		r.now, r.ahead = then, 0
+		r.satellite.change(func() { r.satellite.corrupt = func(res *pb.JournalResponse) { res.Head = nil } })
+		r.satellite.tombstone(7, order.SegmentID{9})
+		r.lastExpired = time.Time{}
+		r.round() // cannot follow
+		r.want(0, 1, 1, 0)
+		r.satellite.change(func() { r.satellite.corrupt, r.satellite.journals = nil, make(map[uint32][]*pb.Entry) })
+	}
+	r.now, r.ahead = r.now.Add(2*r.satellite.staging), -maxClockError
+	r.round()
+	r.want(0, 0, 0, 0)
+}
+
+func TestClockAhead(t *testing.T) {
+	at := func(seconds float64) time.Time { return time.Unix(1e9, 0).Add(time.Duration(seconds * 1e9)) }
+	for _, c := range []struct{ asked, answered, now, want float64 }{
+		{0, 0, 0, 0}, {0.9, 0.9, 0, 0}, {1, 2, 0, 0}, {0, 10, 10, 0}, {0, 10, 5, 0},
+		{1.5, 3, 0, 0.5}, {0, 9.5, 10, -0.5}, {200, 201, 0, 199}, {0, 1, 200, -199},
+	} {
+		if got := clockAhead(at(c.asked), at(c.answered), at(c.now)); got.Seconds() != c.want {
+			t.Errorf("asked at %v, answered at %v, satellite's %v: %v ahead", c.asked, c.answered, c.now, got)
+		}
 	}
 }
 

@@ -8,10 +8,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/cairnstorage/cairn/proto/ident"
+	"github.com/cairnstorage/cairn/proto/order"
 	"github.com/cairnstorage/cairn/proto/pb"
 	"github.com/cairnstorage/cairn/proto/transport"
 	"github.com/cairnstorage/cairn/storagenode/internal/durable"
@@ -129,6 +131,40 @@ func TestSatelliteDown(t *testing.T) {
 	await(t, "the node to tell its trouble", func() bool { return n.troubles()[troubleSatellite] != "" })
 	satellite.change(func() { satellite.down = false })
 	await(t, "the node to check in again", func() bool { return n.troubles()[troubleSatellite] == "" })
+}
+
+// The operator is told that the clock is wrong, and nothing is lost by it.
+func TestWrongClock(t *testing.T) {
+	satellite := newFakeSatellite(t)
+	var ahead atomic.Int64
+	c := Config{Dir: shortDir(t), Satellite: satellite.serve(), Listen: []string{"/ip4/127.0.0.1/tcp/0"}, Reserve: 1 << 20,
+		Now: func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }}
+	n, _ := runNode(t, c)
+	satellite.join(7, 1, n.ID())
+	await(t, "the node to know its group", func() bool { return len(n.state.held(n.ID())) == 1 })
+	putShard(t, n.store, 7, 1)
+	trouble := func() string {
+		info, err := AskInfo(t.Context(), c.Dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return info.Trouble
+	}
+	for _, wrong := range []time.Duration{48 * time.Hour, -order.Skew - time.Minute} {
+		ahead.Store(int64(wrong))
+		await(t, "the node to tell that its clock is wrong", func() bool { return strings.Contains(trouble(), troubleClock) })
+		seen := 0
+		satellite.change(func() { seen = len(satellite.checkIns) })
+		await(t, "the node to check in more", func() (more bool) {
+			satellite.change(func() { more = len(satellite.checkIns) > seen+3 })
+			return more
+		})
+		if u := n.store.Usage(); u.Staged != 1 {
+			t.Errorf("usage: %+v", u)
+		}
+		ahead.Store(0)
+		await(t, "the trouble to go", func() bool { return trouble() == "" })
+	}
 }
 
 func TestPortTaken(t *testing.T) {
