@@ -25,42 +25,47 @@ func freeSpace(path string) (free, total int64, err error) {
 	return int64(st.Bavail) * st.Bsize, int64(st.Blocks) * st.Bsize, nil
 }
 
-// dataSync makes what was written to f durable.
-func dataSync(f *os.File) error {
-	for {
-		err := unix.Fdatasync(int(f.Fd()))
-		if err == nil {
-			return nil
-		}
-		if err != unix.EINTR {
-			return &fs.PathError{Op: "fdatasync", Path: f.Name(), Err: err}
+// call runs a system call on f until no signal interrupts it. A file that is
+// being closed stays open for that long, so that its number cannot be another's
+// meanwhile. Errors: os.ErrClosed, among others.
+func call(op string, f *os.File, run func(fd int) error) error {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	err = unix.EINTR
+	for err == unix.EINTR {
+		if raw.Control(func(fd uintptr) { err = run(int(fd)) }) != nil {
+			err = os.ErrClosed
 		}
 	}
+	if err != nil {
+		return &fs.PathError{Op: op, Path: f.Name(), Err: err}
+	}
+	return nil
 }
+
+// dataSync makes what was written to f durable.
+func dataSync(f *os.File) error { return call("fdatasync", f, unix.Fdatasync) }
 
 // punch gives the file system back the pages of f from offset on.
 func punch(f *os.File, offset, length int64) error {
 	const mode = unix.FALLOC_FL_PUNCH_HOLE | unix.FALLOC_FL_KEEP_SIZE
-	for {
-		err := unix.Fallocate(int(f.Fd()), mode, offset, length)
-		if err == nil {
-			return nil
-		}
-		if err != unix.EINTR {
-			return &fs.PathError{Op: "punch a hole into", Path: f.Name(), Err: err}
-		}
-	}
+	return call("punch a hole into", f, func(fd int) error { return unix.Fallocate(fd, mode, offset, length) })
 }
 
 // nextData is the first offset from offset on, in whole pages, at which f has
 // data and no hole; ok is false when there is none.
 func nextData(f *os.File, offset int64) (next int64, ok bool, err error) {
-	next, err = unix.Seek(int(f.Fd()), offset, unix.SEEK_DATA)
-	switch {
-	case errors.Is(err, unix.ENXIO):
+	err = call("seek", f, func(fd int) (err error) {
+		next, err = unix.Seek(fd, offset, unix.SEEK_DATA)
+		return err
+	})
+	if errors.Is(err, unix.ENXIO) {
 		return 0, false, nil
-	case err != nil:
-		return 0, false, &fs.PathError{Op: "seek", Path: f.Name(), Err: err}
+	}
+	if err != nil {
+		return 0, false, err
 	}
 	return max(next/pageSize*pageSize, offset), true, nil
 }
