@@ -76,9 +76,14 @@ func (d *delivery) receipt(slot int, signed *pb.Signed) {
 	d.settle(slot, signed, nil)
 }
 
-// failed takes in that a slot will not give a receipt.
+// failed takes in that a slot will not give a receipt. If that is for the lease,
+// what comes next needs another one; if not for what others did, the node is
+// left alone for a while.
 func (d *delivery) failed(slot int, err error) {
-	if !errors.Is(err, errNoUse) && !errors.Is(err, ErrClosed) && !errors.Is(err, ErrAborted) && leaseError(err) == nil {
+	switch {
+	case leaseError(err) != nil:
+		d.session.lease.use(d.session.lease.limit.MaxBytes)
+	case !errors.Is(err, errNoUse) && !errors.Is(err, ErrClosed) && !errors.Is(err, ErrAborted):
 		d.session.peers.failed(d.session.slots[slot].node.address.ID)
 	}
 	d.settle(slot, nil, err)

@@ -41,8 +41,8 @@ type serves struct{ gets, proofs int }
 
 // faults is how a double misbehaves. The zero value is an honest node.
 type faults struct {
-	refuse      pb.Code       // every shard that is put, with this
-	refuseFirst *atomic.Int32 // so many shards that are put
+	refuse      pb.Code       // every request, with this; BUSY if there is only a number
+	refuseFirst *atomic.Int32 // only so many requests
 	putStall    int           // stop reading a stream after so many bytes of shards
 	putBreak    int           // cut a stream after so many bytes of shards
 	slow        time.Duration // per data frame put
@@ -57,6 +57,14 @@ type getFault struct {
 	data  []byte
 	reset bool          // after data
 	stall chan struct{} // until it is closed
+}
+
+// refuses tells whether the next request is refused.
+func (f faults) refuses() bool {
+	if f.refuseFirst == nil {
+		return f.refuse != 0
+	}
+	return f.refuseFirst.Add(-1) >= 0
 }
 
 type held struct {
@@ -209,7 +217,7 @@ func (d *double) servePut(ctx context.Context, s *transport.Stream, r *wire.Read
 			if r.ReadControl(&begin) != nil {
 				return
 			}
-			if f.refuse != 0 || f.refuseFirst != nil && f.refuseFirst.Add(-1) >= 0 {
+			if f.refuses() {
 				w.WriteControl(wire.TypeFail, &pb.Fail{Code: cmp.Or(f.refuse, pb.Code_CODE_BUSY), Message: "so the test wants it"})
 				s.Refuse()
 				return
@@ -307,6 +315,9 @@ func (d *double) get(ctx context.Context, w *wire.Writer, get *pb.Get) bool {
 	d.mu.Unlock()
 	if !ok {
 		return w.WriteControl(wire.TypeFail, &pb.Fail{Code: pb.Code_CODE_NOT_FOUND}) == nil
+	}
+	if how := d.how(); how.refuses() {
+		return w.WriteControl(wire.TypeFail, &pb.Fail{Code: cmp.Or(how.refuse, pb.Code_CODE_BUSY)}) == nil
 	}
 	f := getFault{data: append([]byte(nil), h.data[get.Offset:get.Offset+uint64(get.Length)]...)}
 	if change := d.how().get; change != nil {

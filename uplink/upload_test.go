@@ -105,6 +105,30 @@ func TestAnotherGroup(t *testing.T) {
 	}
 }
 
+// Nodes that do not honour a lease any more are shown another one.
+func TestLeaseThatRanOut(t *testing.T) {
+	for _, code := range []pb.Code{pb.Code_CODE_EXPIRED, pb.Code_CODE_EXHAUSTED, pb.Code_CODE_STALE_EPOCH} {
+		t.Run(code.String(), func(t *testing.T) {
+			t.Parallel()
+			doubles, p := startDoubles(t, smallScheme)
+			data := noise(5*smallScheme.Required*seal.ChunkPlain + 1)
+			put(t, p, "before", data)
+			var refusals atomic.Int32
+			for _, d := range doubles {
+				d.set(faults{refuse: code, refuseFirst: &refusals})
+			}
+			refusals.Store(int32(len(doubles)))
+			put(t, p, "object", data)
+			checkGet(t, p, "before", data)
+			refusals.Store(int32(len(doubles)))
+			checkGet(t, p, "object", data)
+			if refusals.Load() == int32(len(doubles)) {
+				t.Error("nothing was refused")
+			}
+		})
+	}
+}
+
 func TestAnotherGroupMidSegment(t *testing.T) {
 	doubles, p := startDoubles(t, smallScheme)
 	p.LimitSegments(16)
@@ -314,4 +338,58 @@ func TestNodesStoppedMidUpload(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkGet(t, p, "object", data)
+}
+
+// A source that yields nothing for long: its segments end there, and what comes
+// later goes into others.
+func TestSlowSource(t *testing.T) {
+	p := onNetwork(t)
+	p.PauseAfter(time.Millisecond)
+	data := noise(3 << 20)
+	u, err := p.Upload(context.Background(), bucket, "slow", uplink.UploadOptions{Size: int64(len(data))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for rest := data; len(rest) > 0; {
+		n := min(len(rest), 1<<20)
+		if _, err := u.Write(rest[:n]); err != nil {
+			t.Fatal(err)
+		}
+		rest = rest[n:]
+		time.Sleep(20 * time.Millisecond)
+	}
+	o, err := u.Commit(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o.Segments < 2 {
+		t.Errorf("the object has %d segments", o.Segments)
+	}
+	checkGet(t, p, "slow", data)
+}
+
+// What is expected of an object decides how it is cut, and never what is kept.
+func TestSizeHints(t *testing.T) {
+	p := onNetwork(t)
+	stripe := 4 * seal.ChunkPlain
+	for _, size := range []int{stripe, 5*stripe - 1, 8 * stripe, 9*stripe + 1} {
+		for _, hint := range []int{size, 1, size - 1, size / 2, size + 1, 3 * size} {
+			data := noise(size)
+			u, err := p.Upload(context.Background(), bucket, "hint", uplink.UploadOptions{Size: int64(hint)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := u.Write(data); err != nil {
+				t.Fatal(err)
+			}
+			o, err := u.Commit(context.Background())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if hint == size && o.Segments != 1 {
+				t.Errorf("%d bytes, as expected, became %d segments", size, o.Segments)
+			}
+			checkGet(t, p, "hint", data)
+		}
+	}
 }

@@ -1,0 +1,86 @@
+package uplink
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/cairnstorage/cairn/proto/pb"
+)
+
+// answering is a put stream with the shards that wait for their receipts.
+type answering struct {
+	sender *slotSender
+	put    putStream
+	ended  chan *shard // closed by the sender when it parts with the stream
+
+	// Guarded by sender.mu.
+	err  error // of the first answer that was none
+	late bool  // has not answered for long, so that others should not wait behind
+}
+
+// maxUnanswered is how many shards of one stream may wait for receipts.
+const maxUnanswered = 16
+
+func newAnswering(s *slotSender, put putStream) *answering {
+	a := &answering{sender: s, put: put, ended: make(chan *shard, maxUnanswered)}
+	stop := context.AfterFunc(s.session.ctx, put.Reset)
+	s.session.tasks.Go(func() {
+		a.run()
+		stop()
+	})
+	return a
+}
+
+// run receives the answers, in the order in which the shards ended. After an
+// error the rest fails too.
+func (a *answering) run() {
+	defer a.put.Close()
+	var failure error
+	for sh := range a.ended {
+		var signed *pb.Signed
+		if failure == nil {
+			signed, failure = a.answer(sh)
+		}
+		if failure == nil {
+			sh.delivery.receipt(a.sender.slot, signed)
+			continue
+		}
+		a.broken(failure)
+		sh.delivery.failed(a.sender.slot, failure)
+	}
+}
+
+// broken tells the sender that the stream is of no more use.
+func (a *answering) broken(err error) {
+	a.put.Reset()
+	a.sender.mu.Lock()
+	if a.err == nil {
+		a.err = err
+	}
+	a.sender.mu.Unlock()
+	a.sender.nudge()
+}
+
+// lateFor is how long a stream may still answer that was found too slow.
+const lateFor = 5 * time.Second
+
+// overdue says that an answer was waited for in vain. Others take a new stream
+// from now on. The caller holds the sender's lock.
+func (a *answering) overdue() {
+	if !a.late {
+		a.late = true
+		time.AfterFunc(lateFor, a.put.Reset)
+	}
+}
+
+func (a *answering) answer(sh *shard) (*pb.Signed, error) {
+	signed, receipt, err := a.put.Answer()
+	if err != nil {
+		return nil, err
+	}
+	if receipt.Slot != a.sender.slot || receipt.Segment != sh.delivery.segment.id {
+		return nil, fmt.Errorf("the receipt is for slot %d of segment %s", receipt.Slot, receipt.Segment)
+	}
+	return signed, nil
+}
