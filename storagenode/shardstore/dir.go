@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 
+	"github.com/cairnstorage/cairn/storagenode/internal/durable"
 	"github.com/dgraph-io/badger/v4"
 )
 
@@ -19,6 +21,9 @@ const (
 	// checkpointEvery is how many bytes of records may have to be read again
 	// after a crash.
 	checkpointEvery = 256 << 20
+
+	// punchesKept is how many holes may have to be punched again.
+	punchesKept = 20_000
 
 	minReserve = 64 << 20
 	maxReserve = 1 << 30
@@ -46,7 +51,8 @@ type dir struct {
 	shards   int
 	staged   int
 	missing  int
-	appended int64 // bytes of records since the checkpoint
+	appended int64   // bytes of records since the checkpoint
+	punched  []place // since the checkpoint, so not durably
 	trouble  error
 }
 
@@ -155,61 +161,62 @@ func (d *dir) count(e *entry, by int) {
 type hole struct {
 	volume         *volume
 	offset, length int64
-	records        int
+	places         []place
 }
 
 // giveBack punches records that are no longer in the index: at once, those that
 // lie together in one go, or, if someone reads there, after the last reader has
-// closed it. It returns those whose space is free now.
-func (d *dir) giveBack(places ...place) (free []place) {
+// closed it.
+func (d *dir) giveBack(places ...place) {
 	slices.SortFunc(places, func(a, b place) int {
 		return cmp.Or(cmp.Compare(a.volume, b.volume), cmp.Compare(a.offset, b.offset))
 	})
 	var holes []hole
 	for _, p := range places {
-		v, read := d.detach(p)
-		if read {
-			continue
-		}
-		free = append(free, p)
+		v := d.detach(p)
 		if v == nil {
 			continue
 		}
 		if n := len(holes); n > 0 && holes[n-1].volume == v && holes[n-1].offset+holes[n-1].length == p.offset {
 			holes[n-1].length += p.length()
-			holes[n-1].records++
+			holes[n-1].places = append(holes[n-1].places, p)
 		} else {
-			holes = append(holes, hole{v, p.offset, p.length(), 1})
+			holes = append(holes, hole{v, p.offset, p.length(), []place{p}})
 		}
 	}
 	for _, h := range holes {
 		d.punch(h)
 	}
-	return free
 }
 
-// detach finds the volume of a place to be punched, if it still is there. A
-// reader of the place is told to punch it instead.
-func (d *dir) detach(p place) (v *volume, read bool) {
+// detach finds the volume of a place to be punched. If that is gone, or someone
+// reads there, who is then told to punch it, there is none.
+func (d *dir) detach(p place) *volume {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if v = d.volumes[p.volume]; v == nil {
-		return nil, false
+	v := d.volumes[p.volume]
+	if v == nil {
+		d.punched = append(d.punched, p)
+		return nil
 	}
 	if r := v.readers[p.offset]; r != nil {
 		r.gone = &p
-		return nil, true
+		return nil
 	}
-	return v, false
+	return v
 }
 
 func (d *dir) punch(h hole) {
-	if err := punch(h.volume.file, h.offset, h.length); err != nil && !errors.Is(err, os.ErrClosed) {
+	err := punch(h.volume.file, h.offset, h.length)
+	if err != nil && !errors.Is(err, os.ErrClosed) {
 		d.log.Warn("could not free the space of deleted shards", "error", err)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	h.volume.records -= h.records
+	if err == nil {
+		d.punched = append(d.punched, h.places...)
+	}
+	h.volume.records -= len(h.places)
 	d.removeIfEmpty(h.volume)
 }
 
@@ -279,19 +286,63 @@ func (d *dir) position() (volume uint32, offset int64) {
 	return oldest.number, oldest.oldestWrite()
 }
 
-// setCheckpoint notes in the index that it is complete up to here. That has to
-// be true of what is on disk, too.
+// setCheckpoint notes in the index that it is complete up to here, and forgets
+// what was to be punched. Both have to be true of what is on disk, too.
 func (d *dir) setCheckpoint() error {
+	volume, offset := d.position()
 	d.mu.Lock()
 	d.appended = 0
+	punched := d.punched // all that was given up before the position is in it
+	d.punched = nil
 	d.mu.Unlock()
-	volume, offset := d.position()
+	done, err := d.syncPunched(punched)
+	if err != nil {
+		return err
+	}
 	if err := d.index.sync(); err != nil {
 		return err
 	}
-	return d.index.update(func(txn *badger.Txn) error {
+	err = d.index.update(func(txn *badger.Txn) error {
 		return txn.Set([]byte{keyCheckpoint}, appendPlace(nil, volume, offset))
 	})
+	if err != nil {
+		return err
+	}
+	return d.deleteKeys(done)
+}
+
+// syncPunched makes holes durable, and returns the keys of those notes that are
+// not needed any more. The others are left to the next start.
+func (d *dir) syncPunched(punched []place) (done [][]byte, err error) {
+	synced := make(map[uint32]error)
+	for _, p := range punched {
+		err, known := synced[p.volume]
+		if !known {
+			err = d.syncVolume(p.volume)
+			synced[p.volume] = err
+		}
+		if err == nil {
+			done = append(done, punchKey(p.volume, p.offset))
+		}
+	}
+	if len(punched) == 0 {
+		return nil, nil
+	}
+	return done, durable.SyncDir(filepath.Join(d.path, volumesDir)) // volumes that were removed
+}
+
+func (d *dir) syncVolume(number uint32) error {
+	d.mu.Lock()
+	v := d.volumes[number]
+	d.mu.Unlock()
+	if v == nil {
+		return nil
+	}
+	err := v.sync()
+	if err != nil && !errors.Is(err, os.ErrClosed) {
+		d.syncFailed(v, err)
+	}
+	return err
 }
 
 // fail puts the directory out of use for writing.
@@ -350,7 +401,7 @@ func (d *dir) countMissing(by int) {
 // checkpointIfDue sets a checkpoint when enough was appended since the last.
 func (d *dir) checkpointIfDue() {
 	d.mu.Lock()
-	due := d.appended >= checkpointEvery
+	due := d.appended >= checkpointEvery || len(d.punched) >= punchesKept
 	d.mu.Unlock()
 	if !due || d.hasFree(d.indexFloor()) != nil {
 		return

@@ -238,7 +238,8 @@ func (d *dir) enact(c change) error {
 }
 
 // settle makes an enacted change durable, then punches what it has removed and
-// notes that, together with what last, if given, adds.
+// notes what last, if given, adds. The notes of what is to be punched stay until
+// a checkpoint has made the holes durable.
 func (d *dir) settle(c change, last func(*badger.Txn) error) error {
 	if err := d.index.sync(); err != nil {
 		return err
@@ -247,18 +248,14 @@ func (d *dir) settle(c change, last func(*badger.Txn) error) error {
 	for i, e := range c.remove {
 		places[i] = e.place
 	}
-	punched := d.giveBack(places...)
-	return d.index.update(func(txn *badger.Txn) error {
-		for _, p := range punched {
-			if err := txn.Delete(punchKey(p.volume, p.offset)); err != nil {
-				return err
-			}
+	d.giveBack(places...)
+	if last != nil {
+		if err := d.index.update(last); err != nil {
+			return err
 		}
-		if last == nil {
-			return nil
-		}
-		return last(txn)
-	})
+	}
+	d.checkpointIfDue()
+	return nil
 }
 
 // forget takes a damaged shard out of the index. If it was live it is missing

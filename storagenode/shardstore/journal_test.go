@@ -5,6 +5,8 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"github.com/dgraph-io/badger/v4"
 )
 
 func mustPut(t *testing.T, s *Store, samples ...sample) {
@@ -243,4 +245,59 @@ func diskUse(t *testing.T, dir string) int64 {
 		sum += blocks(t, volumePath(dir, n))
 	}
 	return sum
+}
+
+// TestHolesLost: the power fails before the holes of deleted shards are on disk,
+// where their records then still are.
+func TestHolesLost(t *testing.T) {
+	cfg := testConfig(t)
+	cfg.VolumeSize = 10 << 10 // one shard each
+	s := openStore(t, cfg)
+	x := sameGroup(4)
+	mustPut(t, s, x...)
+	if err := s.dirs[0].setCheckpoint(); err != nil {
+		t.Fatal(err)
+	}
+	whole := copyDir(t, cfg.Dirs[0])
+	mustAdvance(t, s, 1, Entry{Seq: 1, Segment: x[0].meta.Segment}, Entry{Seq: 2, Segment: x[2].meta.Segment})
+	if n := len(s.dirs[0].punched); n != 2 {
+		t.Errorf("%d holes wait for a checkpoint", n)
+	}
+	setIndexBack(t, whole, copyDir(t, cfg.Dirs[0]))
+	cfg.Dirs = []string{whole}
+	s = openStore(t, cfg)
+	wantUsage(t, s, 2, 2, 0)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if report, faults := findings(t, whole); len(faults) != 0 || report.Pending != 0 || report.Shards != 2 {
+		t.Errorf("fsck found %v, %+v", faults, report)
+	}
+}
+
+// TestCheckpointForgetsPunches: a checkpoint has no more of what was punched.
+func TestCheckpointForgetsPunches(t *testing.T) {
+	s := openStore(t, testConfig(t))
+	x := sameGroup(2)
+	mustPut(t, s, x...)
+	mustAdvance(t, s, 1, Entry{Seq: 1, Segment: x[0].meta.Segment})
+	d := s.dirs[0]
+	notes := func() (n int) {
+		err := d.index.view(func(txn *badger.Txn) error {
+			return scan(txn, []byte{keyPunch}, func(_, _ []byte) error { n++; return nil })
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	if n := notes(); n != 1 {
+		t.Errorf("%d notes before the checkpoint", n)
+	}
+	if err := d.setCheckpoint(); err != nil {
+		t.Fatal(err)
+	}
+	if n := notes(); n != 0 || len(d.punched) != 0 {
+		t.Errorf("%d notes after the checkpoint", n)
+	}
 }

@@ -59,37 +59,32 @@ func (d *dir) openVolumes() error {
 	return nil
 }
 
-// finishPunches gives back what was deleted and perhaps not punched.
+// finishPunches gives back what was deleted and perhaps not durably punched.
 func (d *dir) finishPunches() error {
 	type pending struct {
-		key            []byte
-		volume         uint32
-		offset, length int64
+		place
+		length int64
 	}
 	var all []pending
 	err := d.index.view(func(txn *badger.Txn) error {
 		return scan(txn, []byte{keyPunch}, func(key, value []byte) error {
 			volume, offset, err := decodePlace(key[1:])
-			if err != nil {
-				return err
-			}
-			all = append(all, pending{append([]byte(nil), key...), volume, offset, pages(value)})
-			return nil
+			all = append(all, pending{place{volume: volume, offset: offset}, pages(value)})
+			return err
 		})
 	})
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrIndex, err)
 	}
-	keys := make([][]byte, 0, len(all))
 	for _, h := range all {
 		if v := d.volumes[h.volume]; v != nil {
 			if err := punch(v.file, h.offset, h.length); err != nil {
 				return err
 			}
 		}
-		keys = append(keys, h.key)
+		d.punched = append(d.punched, h.place)
 	}
-	return d.deleteKeys(keys)
+	return nil
 }
 
 // deleteKeys takes keys out of the index, some at a time.
