@@ -39,6 +39,7 @@ type dir struct {
 	volumeSize int64
 	reserve    int64
 	free       func(path string) (free, total int64, err error)
+	punchFile  func(f *os.File, offset, length int64) error
 	log        *slog.Logger
 
 	mu       sync.Mutex
@@ -207,7 +208,7 @@ func (d *dir) detach(p place) *volume {
 }
 
 func (d *dir) punch(h hole) {
-	err := punch(h.volume.file, h.offset, h.length)
+	err := d.punchFile(h.volume.file, h.offset, h.length)
 	if err != nil && !errors.Is(err, os.ErrClosed) {
 		d.log.Warn("could not free the space of deleted shards", "error", err)
 	}

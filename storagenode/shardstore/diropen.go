@@ -18,6 +18,7 @@ func openDir(path, known string, cfg *Config) (_ *dir, err error) {
 		path:       path,
 		volumeSize: cfg.VolumeSize,
 		free:       cfg.statfs,
+		punchFile:  cfg.punch,
 		log:        cfg.Logger.With("data", path),
 		volumes:    make(map[uint32]*volume),
 	}
@@ -72,10 +73,31 @@ func (d *dir) identify(known string, random io.Reader) (err error) {
 	if numbers, err := listVolumes(d.path); err == nil && len(numbers) > 0 {
 		return fmt.Errorf("%w: %s is gone", ErrIndex, filepath.Join(d.path, identityFile))
 	}
+	if err := d.tryPunch(); err != nil {
+		return err
+	}
 	if err := errors.Join(fill(random, d.id[:]), fill(random, d.secret[:])); err != nil {
 		return err
 	}
 	return writeIdentity(d.path, d.identity)
+}
+
+// tryPunch makes sure that the file system can free the middle of a file: else
+// no space would ever come back.
+func (d *dir) tryPunch() (err error) {
+	f, err := os.CreateTemp(d.path, "try-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close(), os.Remove(f.Name())) }()
+	if _, err := f.Write(make([]byte, 2*pageSize)); err != nil {
+		return err
+	}
+	err = d.punchFile(f, 0, pageSize)
+	if cannotPunch(err) {
+		err = fmt.Errorf("the file system of %s cannot free parts of files: use ext4, XFS, Btrfs or ZFS there: %w", d.path, err)
+	}
+	return err
 }
 
 func fill(random io.Reader, b []byte) error {

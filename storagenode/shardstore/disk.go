@@ -54,6 +54,9 @@ func punch(f *os.File, offset, length int64) error {
 	return call("punch a hole into", f, func(fd int) error { return unix.Fallocate(fd, mode, offset, length) })
 }
 
+// cannotPunch tells the error of a file system that cannot make holes.
+func cannotPunch(err error) bool { return errors.Is(err, unix.EOPNOTSUPP) }
+
 // nextData is the first offset from offset on, in whole pages, at which f has
 // data and no hole; ok is false when there is none.
 func nextData(f *os.File, offset int64) (next int64, ok bool, err error) {

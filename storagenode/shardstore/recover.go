@@ -76,13 +76,22 @@ func (d *dir) finishPunches() error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrIndex, err)
 	}
+	stuck := 0
 	for _, h := range all {
 		if v := d.volumes[h.volume]; v != nil {
-			if err := punch(v.file, h.offset, h.length); err != nil {
+			err := d.punchFile(v.file, h.offset, h.length)
+			if cannotPunch(err) {
+				stuck++ // the note stays
+				continue
+			}
+			if err != nil {
 				return err
 			}
 		}
 		d.punched = append(d.punched, h.place)
+	}
+	if stuck > 0 {
+		d.log.Warn("the file system cannot free parts of files: the space of deleted shards does not come back", "shards", stuck)
 	}
 	return nil
 }
@@ -182,7 +191,12 @@ func (d *dir) takeUpRecord(v *volume, rec *record, buf []byte) (taken, error) {
 			return 0, err
 		}
 	}
-	return recordDropped, punch(v.file, rec.offset, rec.length())
+	err = d.punchFile(v.file, rec.offset, rec.length())
+	if cannotPunch(err) {
+		d.log.Warn("could not free the space of an unfinished shard", "error", err)
+		err = nil
+	}
+	return recordDropped, err
 }
 
 // isAt reports whether there is a record of the shard where the index has it.

@@ -30,19 +30,20 @@ func (s *Store) Open(key Key) (*Shard, error) {
 		if err != nil {
 			return nil, err
 		}
-		v, err := d.acquire(e.place)
-		if err != nil {
-			return nil, err
-		}
-		// A delete takes the entry out first and then looks for readers: if
-		// the entry is still there now, it has seen or will see this one.
+		v, failed := d.acquire(e.place)
+		// A delete takes the entry out first, then looks for readers, then may
+		// remove the volume: if the entry is still there now, it has seen or
+		// will see this reader, and a volume that is gone was not deleted.
 		again, ok, err := d.index.get(key)
-		if err == nil && ok && again.place == e.place {
+		same := err == nil && ok && again.place == e.place
+		if same && failed == nil {
 			return &Shard{dir: d, volume: v, entry: e}, nil
 		}
-		d.letGo(v, e.place)
-		if err != nil {
-			return nil, err
+		if failed == nil {
+			d.letGo(v, e.place)
+		}
+		if same || err != nil {
+			return nil, errors.Join(failed, err)
 		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -31,7 +32,9 @@ type Config struct {
 	Now        func() time.Time
 	Random     io.Reader // for new directories
 
-	statfs func(path string) (free, total int64, err error) // tests only
+	// Tests only.
+	statfs func(path string) (free, total int64, err error)
+	punch  func(f *os.File, offset, length int64) error
 }
 
 func (cfg *Config) setDefaults() error {
@@ -57,6 +60,9 @@ func (cfg *Config) setDefaults() error {
 	}
 	if cfg.statfs == nil {
 		cfg.statfs = freeSpace
+	}
+	if cfg.punch == nil {
+		cfg.punch = punch
 	}
 	return nil
 }
