@@ -14,8 +14,8 @@ import (
 // slot by slot, then through the next stripe.
 type batch struct {
 	required int
-	first    int       // index of its first stripe in the segment
 	limit    int       // stripes it has at most
+	first    int       // index of its first stripe in the segment, once it is in one
 	buffers  []*buffer // by slot
 	filled   int       // plaintext bytes
 	// Set by close.
@@ -24,8 +24,8 @@ type batch struct {
 	hashes  []merkle.Hash // of every chunk, stripe by stripe; appended by hash
 }
 
-func newBatch(required, first, limit int, buffers []*buffer) *batch {
-	return &batch{required: required, first: first, limit: min(limit, batchStripes), buffers: buffers}
+func newBatch(required, limit int, buffers []*buffer) *batch {
+	return &batch{required: required, limit: min(limit, batchStripes), buffers: buffers}
 }
 
 // stripePlain is the plaintext of a full stripe, in bytes.

@@ -18,7 +18,7 @@ func testBatch(required, limit int) *batch {
 	for _, b := range buffers { // what an earlier use left
 		copy(b.bytes, bytes.Repeat([]byte{0xee}, len(b.bytes)))
 	}
-	return newBatch(required, 0, limit, buffers)
+	return newBatch(required, limit, buffers)
 }
 
 // plaintextOf reads back a closed batch by the rules of package seal.
@@ -113,7 +113,7 @@ func BenchmarkCarry(b *testing.B) {
 			b.SetBytes(int64(batchStripes * scheme.Required * seal.ChunkPlain))
 			b.RunParallel(func(pb *testing.PB) {
 				s := &segmentWriter{scheme: scheme, coder: coder, cipher: seal.NewSegment([32]byte{}, [16]byte{}, 0)}
-				batch := newBatch(scheme.Required, 0, batchStripes, share.tryTake(scheme.Total))
+				batch := newBatch(scheme.Required, batchStripes, share.tryTake(scheme.Total))
 				for pb.Next() {
 					batch.filled = batchStripes * batch.stripePlain()
 					batch.close()

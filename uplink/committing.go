@@ -14,6 +14,9 @@ import (
 const (
 	// segmentsPerCall is how many segments the satellite is told of at once.
 	segmentsPerCall = 8
+	// unregisteredTime is how long a segment waits for others to be told of with
+	// them. Receipts are good for hours, and a slow source may take days.
+	unregisteredTime = 10 * time.Minute
 	// abortTimeout bounds telling the satellite that an upload is given up. It
 	// would find out by itself, later.
 	abortTimeout = 5 * time.Second
@@ -29,16 +32,18 @@ func (u *Upload) checkBucket() {
 }
 
 // register tells the satellite of segments that have settled, in order, when
-// there are more than a commit can carry.
+// there are more than a commit can carry or they have waited for long.
 func (u *Upload) register() error {
 	u.committing.Lock()
 	defer u.committing.Unlock()
 	for {
 		batch := u.unregistered()
-		if len(batch) <= segmentsPerCall || !settled(batch[:segmentsPerCall]) {
+		few := len(batch) <= segmentsPerCall
+		batch = batch[:min(len(batch), segmentsPerCall)]
+		if len(batch) == 0 || !settled(batch) || few && time.Since(batch[0].delivery.began) < unregisteredTime {
 			return nil
 		}
-		switch err := u.addSegments(u.ctx, batch[:segmentsPerCall]); {
+		switch err := u.addSegments(u.ctx, batch); {
 		case errors.Is(err, ErrSatelliteUnreachable):
 			return nil // there is time until the commit
 		case err != nil:

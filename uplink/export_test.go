@@ -1,8 +1,14 @@
 package uplink
 
+import "time"
+
 // LimitSegments makes segments of at most so many stripes, so that objects of
 // many segments need not be large.
 func (p *Project) LimitSegments(stripes int) { p.transfers.maxStripes = stripes }
+
+// PauseAfter makes a segment end when its source has yielded nothing for so
+// long.
+func (p *Project) PauseAfter(d time.Duration) { p.transfers.idlePause = d }
 
 // Held is how many buffers of payload are in use, of uploads and of downloads.
 func (p *Project) Held() (put, get int) {

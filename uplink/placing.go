@@ -33,8 +33,11 @@ type placement struct {
 // lease returns the session that takes the next batch: that of the open
 // segment, else one whose lease is good for another segment.
 func (u *Upload) lease() (*putSession, error) {
-	if u.open != nil {
-		return u.open.first.session, nil
+	u.opening.Lock()
+	open := u.open
+	u.opening.Unlock()
+	if open != nil {
+		return open.first.session, nil
 	}
 	u.placing.Lock()
 	defer u.placing.Unlock()
@@ -93,19 +96,23 @@ func (u *Upload) gather(session *putSession) ([]*buffer, error) {
 			return buffers, err
 		}
 		session.relieve()
-		if u.open != nil && u.memory.shared() {
+		if u.memory.shared() {
+			u.opening.Lock()
 			u.closeSegment()
+			u.opening.Unlock()
 		}
 	}
 }
 
-// newBatch makes a batch for the open segment or the first of a new one.
+// newBatch makes a batch that fits into the open segment or begins a new one.
 func (u *Upload) newBatch(session *putSession, buffers []*buffer) *batch {
+	limit := u.stripes(session.scheme(), u.size-int64(len(u.small)))
+	u.opening.Lock()
 	if u.open != nil {
-		first := u.open.next()
-		return newBatch(session.scheme().Required, first, u.open.stripes-first, buffers)
+		limit = u.open.stripes - u.open.next()
 	}
-	b := newBatch(session.scheme().Required, 0, u.stripes(session.scheme()), buffers)
+	u.opening.Unlock()
+	b := newBatch(session.scheme().Required, limit, buffers)
 	if len(u.small) > 0 { // it is not going to be an inline object
 		b.write(u.small)
 		u.small = nil
@@ -113,14 +120,15 @@ func (u *Upload) newBatch(session *putSession, buffers []*buffer) *batch {
 	return b
 }
 
-// stripes is how many the next segment has at most: as many as there can be,
-// are expected, and fit into a fair share of memory.
-func (u *Upload) stripes(scheme erasure.Scheme) int {
+// stripes is how many a segment that starts at this offset of the object has at
+// most: as many as there can be, are expected, and fit into a fair share of
+// memory.
+func (u *Upload) stripes(scheme erasure.Scheme, start int64) int {
 	most := erasure.MaxStripes(scheme.Required)
 	if limit := u.t.maxStripes; limit > 0 {
 		most = min(most, limit)
 	}
-	if left := u.options.Size - u.size + int64(len(u.small)); left > 0 {
+	if left := u.options.Size - start; left > 0 {
 		stripe := int64(scheme.Required) * seal.ChunkPlain
 		most = int(min(int64(most), (left+stripe-1)/stripe))
 	}
@@ -128,15 +136,15 @@ func (u *Upload) stripes(scheme erasure.Scheme) int {
 	return min(most, max(fair, batchStripes))
 }
 
-// begin opens a segment whose plaintext starts at this offset of the object, and
-// follows it until it is stored.
-func (u *Upload) begin(session *putSession, start int64) *segmentWriter {
+// begin opens a segment of at least so many stripes whose plaintext starts at
+// this offset of the object, and follows it until it is stored.
+func (u *Upload) begin(session *putSession, start int64, least int) *segmentWriter {
 	id, err := order.NewSegmentID(u.p.rand)
 	if err != nil {
 		u.fail(err)
 	}
 	cipher := seal.NewSegment(u.content, id, uint64(start))
-	s := newSegmentWriter(id, session, cipher, u.stripes(session.scheme()))
+	s := newSegmentWriter(id, session, cipher, max(u.stripes(session.scheme(), start), least))
 	o := &placement{segment: s, delivery: s.first, stored: make(chan struct{})}
 	u.placing.Lock()
 	u.placed = append(u.placed, o)
@@ -148,10 +156,40 @@ func (u *Upload) begin(session *putSession, start int64) *segmentWriter {
 	return s
 }
 
-// closeSegment says that the open segment is to have no further batches.
+// closeSegment says that the open segment, if any, is to have no further
+// batches. The caller holds the lock.
 func (u *Upload) closeSegment() {
-	u.open.close()
-	u.open = nil
+	if u.open != nil {
+		u.open.close()
+		u.open = nil
+		u.idle.Stop()
+	}
+}
+
+// watch has the open segment closed if no batch comes for some time: its nodes
+// would take the silence for a stall. The caller holds the lock.
+func (u *Upload) watch() {
+	if u.idle != nil {
+		u.idle.Stop()
+	}
+	s := u.open
+	u.idle = time.AfterFunc(u.t.idlePause, func() {
+		u.opening.Lock()
+		defer u.opening.Unlock()
+		if u.open == s {
+			u.closeSegment()
+		}
+	})
+}
+
+// dropSegment forgets the open segment, if any, of an upload that is over.
+func (u *Upload) dropSegment() {
+	u.opening.Lock()
+	defer u.opening.Unlock()
+	if u.open != nil {
+		u.open = nil
+		u.idle.Stop()
+	}
 }
 
 // store sees a segment through: until enough nodes of one group have given

@@ -126,13 +126,14 @@ func sendSegment(t *testing.T, s *putSession, memory *share, batches int) *deliv
 	t.Helper()
 	ctx := context.Background()
 	w := newSegmentWriter(order.SegmentID{1}, s, seal.NewSegment([32]byte{}, [16]byte{}, 0), batches*batchStripes)
-	for i := range batches {
+	for range batches {
 		if err := s.pace(ctx); err != nil {
 			t.Fatal(err)
 		}
 		buffers := gatherFor(t, s, memory)
-		b := newBatch(w.scheme.Required, i*batchStripes, batchStripes, buffers)
+		b := newBatch(w.scheme.Required, batchStripes, buffers)
 		b.filled = b.limit * b.stripePlain()
+		b.close()
 		index := w.add(b)
 		if err := w.carry(index, b); err != nil {
 			t.Fatal(err)
@@ -299,8 +300,9 @@ func TestDeliveryLost(t *testing.T) {
 		s := fakeSession(t, fakeNodes(func(nodes []*fakeNode) { nodes[0].refuse, nodes[3].refuse = full, full }))
 		memory := newPool(1 << 30).share()
 		w := newSegmentWriter(order.SegmentID{1}, s, seal.NewSegment([32]byte{}, [16]byte{}, 0), batchStripes)
-		b := newBatch(3, 0, batchStripes, memory.tryTake(6))
+		b := newBatch(3, batchStripes, memory.tryTake(6))
 		b.filled = 100_000
+		b.close()
 		index := w.add(b)
 		w.close()
 		if err := w.carry(index, b); err != nil {

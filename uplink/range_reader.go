@@ -107,7 +107,7 @@ func (r *rangeReader) begin() error {
 		if buffers == nil {
 			return err
 		}
-		session, err := segment.transfers.getFrom(r.ctx, segment.group)
+		session, err := segment.session(r.ctx)
 		if err != nil {
 			releaseAll(buffers)
 			return err

@@ -1,6 +1,7 @@
 package uplink
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 
@@ -30,6 +31,19 @@ type segmentReader struct {
 
 // end is the place in the object after the extent.
 func (s *segmentReader) end() int64 { return s.start + s.length }
+
+// session returns the session to read the segment with. It is kept for the
+// group, of which the satellite may have said something else before.
+func (s *segmentReader) session(ctx context.Context) (*getSession, error) {
+	session, err := s.transfers.getFrom(ctx, s.group)
+	if err != nil {
+		return nil, err
+	}
+	if scheme := session.lease.group.Scheme; scheme.Required != s.layout.Required || scheme.Total != s.layout.Total {
+		return nil, fmt.Errorf("%w: the satellite has two schemes for group %d", ErrCorrupt, s.group)
+	}
+	return session, nil
+}
 
 // A span is a window with the part of its plaintext that is asked for.
 type span struct {

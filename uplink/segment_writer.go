@@ -46,10 +46,10 @@ func newSegmentWriter(id order.SegmentID, session *putSession, cipher *seal.Segm
 	return s
 }
 
-// add appends a batch, for which carry is to be called. Every batch but the
-// last of a segment is full.
+// add appends a batch that was closed, for which carry is to be called. Every
+// batch but the last of a segment is full.
 func (s *segmentWriter) add(b *batch) (index int) {
-	b.close()
+	b.first = s.next()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.plain += int64(b.filled)
@@ -62,6 +62,9 @@ func (s *segmentWriter) add(b *batch) (index int) {
 func (s *segmentWriter) next() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if len(s.batches) == 0 {
+		return 0
+	}
 	last := s.batches[len(s.batches)-1]
 	return last.first + last.stripes
 }

@@ -22,6 +22,9 @@ const (
 	// lingering bounds how long closing a project waits for nodes that are
 	// still being sent shards of segments that are stored already.
 	lingering = time.Second
+	// idlePause is how long a segment stays open without getting anything: a
+	// third of what nodes put up with.
+	idlePause = 10 * time.Second
 )
 
 // transfers is what the uploads and downloads of a project have in common:
@@ -33,7 +36,8 @@ type transfers struct {
 	put    *pool
 	get    *pool
 
-	maxStripes int // of a segment; 0: as many as there can be
+	maxStripes int           // of a segment; 0: as many as there can be
+	idlePause  time.Duration // see there
 
 	mu      sync.Mutex
 	coders  map[erasure.Scheme]*erasure.Coder
@@ -53,6 +57,8 @@ func newTransfers(host *transport.Host, leases *leases, now func() time.Time) *t
 		coders:  make(map[erasure.Scheme]*erasure.Coder),
 		putting: make(map[*putSession]struct{}),
 		getting: make(map[uint32]*getSession),
+
+		idlePause: idlePause,
 	}
 }
 

@@ -41,8 +41,11 @@ type Upload struct {
 	small   []byte     // all of them, as long as they may become an inline object
 	batch   *batch     // the one being filled, if any
 	target  *putSession
-	open    *segmentWriter // the segment the batch belongs to; nil: a new one
 	ended   bool
+
+	opening sync.Mutex
+	open    *segmentWriter // takes the next batch; nil: a new one does
+	idle    *time.Timer    // closes it when the source yields nothing
 
 	placing sync.Mutex
 	session *putSession  // where new segments go
@@ -177,15 +180,19 @@ func (u *Upload) room() (*batch, error) {
 func (u *Upload) carry() {
 	b := u.batch
 	u.batch = nil
+	b.close()
+	u.opening.Lock()
 	if u.open == nil {
-		u.open = u.begin(u.target, u.size-int64(b.filled)) // a shard at each slot
+		u.open = u.begin(u.target, u.size-int64(b.filled), b.stripes) // a shard at each slot
 	}
 	s := u.open
 	index := s.add(b)
 	u.carried += int64(b.filled)
+	u.watch()
 	if b.first+b.stripes == s.stripes {
 		u.closeSegment()
 	}
+	u.opening.Unlock()
 	u.tasks.Go(func() {
 		defer func() { <-u.coding }()
 		if err := s.carry(index, b); err != nil {
@@ -231,9 +238,9 @@ func (u *Upload) finish() {
 	if u.batch != nil && u.batch.filled > 0 {
 		u.carry()
 	}
-	if u.open != nil {
-		u.closeSegment()
-	}
+	u.opening.Lock()
+	defer u.opening.Unlock()
+	u.closeSegment()
 }
 
 // Abort drops the upload: there will be no object. It waits for a Write that is
@@ -263,6 +270,7 @@ func (u *Upload) end(why error) {
 	u.ended = true
 	failed := u.dead() != nil || why != ErrClosed
 	u.fail(why)
+	u.dropSegment()
 	u.tasks.Wait()
 	if u.batch != nil {
 		u.batch.release(0)

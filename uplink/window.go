@@ -264,7 +264,7 @@ func (w *window) drop(slot int, state pieceState, err error) {
 func (w *window) renew(ctx context.Context) error {
 	w.renewals++
 	w.segment.transfers.dropGet(w.session)
-	session, err := w.segment.transfers.getFrom(ctx, w.session.lease.group.ID)
+	session, err := w.segment.session(ctx)
 	if err != nil {
 		return err
 	}

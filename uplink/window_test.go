@@ -128,7 +128,8 @@ func codeShards(t *testing.T, data []byte, scheme erasure.Scheme, coder *erasure
 	memory := newPool(1 << 30).share()
 	first := 0
 	for len(data) > 0 {
-		b := newBatch(scheme.Required, first, batchStripes, memory.tryTake(scheme.Total))
+		b := newBatch(scheme.Required, batchStripes, memory.tryTake(scheme.Total))
+		b.first = first
 		for len(data) > 0 && !b.full() {
 			data = data[b.write(data):]
 		}
@@ -309,5 +310,21 @@ func TestSpansCoverRanges(t *testing.T) {
 				at += int64(sp.length)
 			}
 		}
+	}
+}
+
+// A satellite that says two things of one group must not make a download
+// index slots that are not there.
+func TestTwoSchemesForAGroup(t *testing.T) {
+	segment, session, _ := fakeSegment(t, make([]byte, 1000))
+	session.lease.until = time.Now().Add(time.Hour)
+	segment.transfers = newTransfers(nil, nil, time.Now)
+	segment.transfers.getting[segment.group] = session
+	if got, err := segment.session(context.Background()); got != session || err != nil {
+		t.Fatalf("%v, %v", got, err)
+	}
+	segment.layout.Total--
+	if _, err := segment.session(context.Background()); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("another scheme: %v", err)
 	}
 }
