@@ -176,7 +176,7 @@ func find(st *status.Status) *kind {
 }
 
 func fromKind(k *kind, st *status.Status) error {
-	message := clip(st.Message())
+	message := clip(unwrapDial(st.Message()))
 	switch {
 	case message == "":
 		message = k.text
@@ -184,6 +184,14 @@ func fromKind(k *kind, st *status.Status) error {
 		message = k.text + ": " + message
 	}
 	return &remote{k, message}
+}
+
+// unwrapDial takes what gRPC wraps around the error of a dial off it.
+func unwrapDial(s string) string {
+	if _, dial, ok := strings.Cut(s, "Error while dialing: "); ok {
+		return strings.TrimSuffix(dial, `"`)
+	}
+	return s
 }
 
 // clip keeps a message short and printable: it ends up on a terminal.

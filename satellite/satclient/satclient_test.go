@@ -192,3 +192,12 @@ func TestCallersDeadline(t *testing.T) {
 		}
 	})
 }
+
+// Whoever reads the error of a dial wants to know who does not answer, not
+// which layers it came through.
+func TestDialErrorsReadWell(t *testing.T) {
+	err := FromStatus(status.Error(codes.Unavailable, `connection error: desc = "transport: Error while dialing: peer X at A: connection refused"`))
+	if want := "satellite is unreachable: peer X at A: connection refused"; !errors.Is(err, ErrUnavailable) || err.Error() != want {
+		t.Errorf("%v; want %s", err, want)
+	}
+}
