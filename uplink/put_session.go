@@ -220,13 +220,32 @@ func (s *putSession) close() {
 	}
 }
 
+// closeSoon is close that does not wait for nodes that could not be reached yet.
+func (s *putSession) closeSoon() {
+	s.close()
+	for _, slot := range s.slots {
+		slot.mu.Lock()
+		stop := slot.dialling
+		slot.mu.Unlock()
+		if stop != nil {
+			s.giveUp(slot)
+			stop()
+		}
+	}
+}
+
+// giveUp gives up all that a slot has to send.
+func (s *putSession) giveUp(slot *slotSender) {
+	for _, sh := range slot.shards() {
+		sh.delivery.cutShard(slot.slot, ErrClosed)
+	}
+}
+
 // abandon gives up all that is not sent.
 func (s *putSession) abandon() {
 	s.close()
 	s.cancel()
 	for _, slot := range s.slots {
-		for _, sh := range slot.shards() {
-			sh.delivery.cutShard(slot.slot, ErrClosed)
-		}
+		s.giveUp(slot)
 	}
 }

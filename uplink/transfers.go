@@ -174,7 +174,7 @@ func (t *transfers) close() {
 	readers := slices.Collect(maps.Values(t.getting))
 	t.mu.Unlock()
 	for _, s := range sessions {
-		s.close()
+		s.closeSoon()
 	}
 	timer := time.AfterFunc(lingering, func() {
 		for _, s := range sessions {
