@@ -291,3 +291,32 @@ func TestSyncFailsOnce(t *testing.T) {
 		t.Errorf("stat: %v", err)
 	}
 }
+
+// TestOpenWhileDeleted: a shard is held or not, even at the moment at which its
+// volume goes with it.
+func TestOpenWhileDeleted(t *testing.T) {
+	cfg := testConfig(t)
+	cfg.VolumeSize = 10 << 10 // one shard each
+	s := openStore(t, cfg)
+	x := sameGroup(200)
+	mustPut(t, s, x...)
+	var wg sync.WaitGroup
+	for range 3 {
+		wg.Go(func() {
+			for _, one := range x {
+				for gone := false; !gone; {
+					h, err := s.Open(one.meta.Key)
+					if gone = err != nil; !gone {
+						h.Close()
+					} else if !errors.Is(err, ErrNotFound) {
+						t.Error(err)
+					}
+				}
+			}
+		})
+	}
+	for i, one := range x {
+		mustAdvance(t, s, one.meta.Group, Entry{Seq: uint64(i + 1), Segment: one.meta.Segment})
+	}
+	wg.Wait()
+}

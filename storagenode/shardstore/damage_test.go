@@ -136,9 +136,21 @@ func TestBitFlips(t *testing.T) {
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
+			refused := diskUse(t, cfg.Dirs[0])
 			report, err = RebuildIndex(context.Background(), cfg.Dirs[0], func(Damage) {})
 			if err != nil || report.Shards != tt.rebuilt {
 				t.Errorf("rebuild: %+v, %v", report, err)
+			}
+			if now := diskUse(t, cfg.Dirs[0]); now != refused {
+				t.Errorf("a rebuild has freed %d bytes", refused-now)
+			}
+			report, err = RebuildAndFree(context.Background(), cfg.Dirs[0], func(Damage) {})
+			if err != nil || report.Shards != tt.rebuilt {
+				t.Errorf("rebuild and free: %+v, %v", report, err)
+			}
+			freed := refused - diskUse(t, cfg.Dirs[0])
+			if known := tt.rebuilt == 2 && name != "record header"; known != (freed >= p.reserved) || !known && freed != 0 {
+				t.Errorf("freed %d bytes", freed)
 			}
 			s = openStore(t, cfg)
 			if tt.rebuilt == 2 {

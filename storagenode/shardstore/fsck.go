@@ -67,6 +67,7 @@ type checker struct {
 	index    *index
 	punched  map[[2]int64]bool // volume, offset: deleted, perhaps not punched yet
 	seen     map[[2]int64]bool // volume, offset: records that the index has
+	refused  []place           // records that a rebuild did not take up
 	cpVolume uint32
 	cpOffset int64
 	buf      []byte
@@ -111,7 +112,7 @@ func Fsck(ctx context.Context, dir string, found func(Damage)) (Report, error) {
 	}
 	defer clean()
 	for _, n := range numbers {
-		if err := c.walkVolume(ctx, n, os.O_RDONLY, c.checkRecord); err != nil {
+		if err := c.walkVolume(ctx, n, c.checkRecord); err != nil {
 			return c.report, err
 		}
 	}
@@ -216,8 +217,8 @@ func (c *checker) readIndex(isNew bool) (err error) {
 }
 
 // walkVolume gives every record of a volume to each, and notes what is none.
-func (c *checker) walkVolume(ctx context.Context, number uint32, flag int, each func(*os.File, *record) error) error {
-	f, err := os.OpenFile(volumePath(c.path, number), flag, 0)
+func (c *checker) walkVolume(ctx context.Context, number uint32, each func(*os.File, *record) error) error {
+	f, err := os.Open(volumePath(c.path, number))
 	if err != nil {
 		return err
 	}

@@ -12,11 +12,22 @@ import (
 )
 
 // RebuildIndex makes the index of a data directory that no process uses again
-// from its volumes, reading every shard. Damaged shards are not taken up and
-// their space is given back. All shards are staged afterwards and all cursors
+// from its volumes, reading every shard. Records that are unfinished, damaged or
+// there twice are not taken up, but stay where they are: what cannot be read
+// today may be read tomorrow. All shards are staged afterwards and all cursors
 // are at the beginning, so that the journals, read once more, say which of them
 // are live, which are to be deleted and which are missing.
 func RebuildIndex(ctx context.Context, dir string, found func(Damage)) (Report, error) {
+	return rebuild(ctx, dir, found, false)
+}
+
+// RebuildAndFree is RebuildIndex and then, with the new index in place, frees
+// the space of the records that it did not take up.
+func RebuildAndFree(ctx context.Context, dir string, found func(Damage)) (Report, error) {
+	return rebuild(ctx, dir, found, true)
+}
+
+func rebuild(ctx context.Context, dir string, found func(Damage), free bool) (Report, error) {
 	lock, err := durable.Lock(dir)
 	if err != nil {
 		return Report{}, err
@@ -36,7 +47,24 @@ func RebuildIndex(ctx context.Context, dir string, found func(Damage)) (Report, 
 	if err := c.buildIndex(ctx, path+".new", numbers); err != nil {
 		return c.report, errors.Join(err, os.RemoveAll(path+".new"))
 	}
-	return c.report, swapIndex(path)
+	if err := swapIndex(path); err != nil || !free {
+		return c.report, err
+	}
+	return c.report, c.punchRefused()
+}
+
+// punchRefused gives back the space of the records that were not taken up.
+func (c *checker) punchRefused() error {
+	for _, p := range c.refused {
+		f, err := os.OpenFile(volumePath(c.path, p.volume), os.O_RDWR, 0)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(punch(f, p.offset, p.length()), dataSync(f), f.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // buildIndex makes an index in path.
@@ -60,7 +88,7 @@ func (c *checker) buildIndex(ctx context.Context, path string, numbers []uint32)
 	}
 	next := uint32(1)
 	for _, n := range numbers {
-		if err := c.walkVolume(ctx, n, os.O_RDWR, c.rebuildRecord); err != nil {
+		if err := c.walkVolume(ctx, n, c.rebuildRecord); err != nil {
 			return err
 		}
 		next = n + 1
@@ -71,8 +99,7 @@ func (c *checker) buildIndex(ctx context.Context, path string, numbers []uint32)
 	return errors.Join(err, c.index.sync())
 }
 
-// rebuildRecord enters a sound record into the index, and gives back the space
-// of another.
+// rebuildRecord enters a sound record into the index, and notes another.
 func (c *checker) rebuildRecord(f *os.File, rec *record) error {
 	d := Damage{Volume: rec.volume, Offset: rec.offset, Key: rec.key}
 	known, ok, err := c.index.get(rec.key)
@@ -97,7 +124,8 @@ func (c *checker) rebuildRecord(f *os.File, rec *record) error {
 		d.Fault, d.Detail = FaultData, err.Error()
 	}
 	c.damage(d)
-	return punch(f, rec.offset, rec.length())
+	c.refused = append(c.refused, rec.place)
+	return nil
 }
 
 // swapIndex puts the new index in place. A crash in between leaves a directory

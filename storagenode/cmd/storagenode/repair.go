@@ -12,7 +12,7 @@ import (
 	"github.com/cairnstorage/cairn/storagenode/shardstore"
 )
 
-// An inspection is Fsck or RebuildIndex.
+// An inspection is Fsck or a rebuild.
 type inspection func(ctx context.Context, dir string, found func(shardstore.Damage)) (shardstore.Report, error)
 
 func newFsckCommand() *cobra.Command {
@@ -26,8 +26,17 @@ func newFsckCommand() *cobra.Command {
 }
 
 func newRebuildCommand() *cobra.Command {
-	return newInspectCommand("rebuild-index", "Make the index of a node that does not run again from its volumes", shardstore.RebuildIndex,
+	free := false
+	rebuild := func(ctx context.Context, dir string, found func(shardstore.Damage)) (shardstore.Report, error) {
+		if free {
+			return shardstore.RebuildAndFree(ctx, dir, found)
+		}
+		return shardstore.RebuildIndex(ctx, dir, found)
+	}
+	cmd := newInspectCommand("rebuild-index", "Make the index of a node that does not run again from its volumes", rebuild,
 		func(int) error { return nil })
+	cmd.Flags().BoolVar(&free, "free-damaged", false, "free the space of damaged and unfinished shards, for good")
+	return cmd
 }
 
 // newInspectCommand is a command that inspects all data directories of a node
