@@ -31,10 +31,10 @@ type share struct {
 }
 
 const (
-	bufferSize  = wire.HeaderSize + wire.MaxData
-	peersPart   = 8 // one of how many is a peer's share
-	bufferWait  = 10 * time.Second
-	sharedProof = 8 // proofs being made at a time, each in up to 6 MiB
+	bufferSize = wire.HeaderSize + wire.MaxData
+	peersPart  = 8 // one of how many is a peer's share
+	bufferWait = 10 * time.Second
+	maxProofs  = 8 // proofs being made at a time, each in up to 6 MiB
 )
 
 func newBufferPool(n int) *bufferPool {

@@ -66,8 +66,8 @@ func TestBufferPool(t *testing.T) {
 	}
 }
 
-// One peer with all the streams it may have, in shards and frames it has begun,
-// keeps neither itself nor others from putting and getting.
+// Shards that a peer has begun keep nobody from putting, not even itself; frames it
+// has begun keep no other peer from it.
 func TestOnePeerCannotTakeAllBuffers(t *testing.T) {
 	v := newServed(t, func(v *served) { v.buffers = 16 })
 	lease := v.lease(v.group, v.newLimit(order.ActionPut, 1<<30))
@@ -104,7 +104,7 @@ func TestProofsNotTaken(t *testing.T) {
 	s := newTestShard(t, 16<<20)
 	v.put(s)
 	lease := v.lease(v.group, v.newLimit(order.ActionGet, 1<<30))
-	const proofs = 3 * sharedProof
+	const proofs = 3 * maxProofs
 	for range proofs {
 		g := v.raw()
 		g.open(lease)

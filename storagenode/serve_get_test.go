@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/cairnstorage/cairn/proto/merkle"
@@ -27,19 +28,21 @@ func TestRangesAndProofs(t *testing.T) {
 			spans = append(spans, span{from, to})
 		}
 	}
-	go func() {
+	var requesting sync.WaitGroup
+	requesting.Go(func() {
 		for _, p := range spans { // runs ahead of what is received
 			if err := g.Request(s.id, int64(p.from), p.to-p.from); err != nil {
 				t.Error(err)
 			}
 		}
-	}()
+	})
 	for _, p := range spans {
 		got := make([]byte, p.to-p.from)
 		if err := g.Receive(got); err != nil || !bytes.Equal(got, s.data[p.from:p.to]) {
 			t.Errorf("bytes %d to %d: %v", p.from, p.to, err)
 		}
 	}
+	requesting.Wait() // Prove is for the goroutine that sends
 	last := merkle.LeafCount(int64(len(s.data))) - 1
 	for _, leaves := range []span{{0, 1}, {0, 16}, {15, 17}, {100, 101}, {last, last + 1}, {0, last + 1}} {
 		got, err := g.Prove(s.id, s.layout, s.root, testSlot, leaves.from, leaves.to-leaves.from)

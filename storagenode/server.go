@@ -53,7 +53,7 @@ func NewServer(c ServerConfig) (*Server, error) {
 	if c.Buffers == 0 {
 		c.Buffers = 256
 	}
-	return &Server{c: c, buffers: newBufferPool(c.Buffers), proofs: make(chan struct{}, sharedProof)}, nil
+	return &Server{c: c, buffers: newBufferPool(c.Buffers), proofs: make(chan struct{}, maxProofs)}, nil
 }
 
 // session is one stream after its Open.
