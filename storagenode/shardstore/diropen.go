@@ -130,8 +130,10 @@ func (d *dir) setReserve(reserve int64) error {
 // of the reserve is for the index's own upkeep.
 func (d *dir) writeFloor() int64 { return d.reserve / 4 * 3 }
 
-// indexFloor is what must be free for the index to be touched at all.
-func (d *dir) indexFloor() int64 { return d.reserve / 4 }
+// indexFloor is what must be free for the index to be touched at all: by
+// default at least 32 MiB, as much as its newest tables may take up before they
+// are merged, and it waits for that.
+func (d *dir) indexFloor() int64 { return d.reserve / 2 }
 
 // openIndex opens the index. Without volumes it may be made.
 func (d *dir) openIndex() error {

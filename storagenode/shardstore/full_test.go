@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // onSmallDisks runs a test on file systems of 160 MiB of its own, where they can
@@ -304,4 +305,32 @@ func TestCapacity(t *testing.T) {
 	if err := big.put(s); err != nil {
 		t.Errorf("put after the other was deleted: %v", err)
 	}
+}
+
+// TestIndexReserve: the index is not touched when its own upkeep might not have
+// room, its newest tables and two more being merged included.
+func TestIndexReserve(t *testing.T) {
+	cfg := testConfig(t)
+	var free atomic.Int64
+	free.Store(1 << 30)
+	cfg.Reserve = 0
+	cfg.statfs = func(string) (int64, int64, error) { return free.Load(), 1 << 30, nil }
+	s := openStore(t, cfg)
+	d := s.dirs[0]
+	opts := indexOptions("")
+	upkeep := opts.MemTableSize * int64(opts.NumLevelZeroTablesStall+opts.NumMemtables+1)
+	if d.reserve != minReserve || d.indexFloor() < upkeep {
+		t.Errorf("with a reserve of %d the index is touched above %d; it may need %d", d.reserve, d.indexFloor(), upkeep)
+	}
+	one := sameGroup(1)[0]
+	mustPut(t, s, one)
+	free.Store(upkeep - 1)
+	if err := s.Advance(1, []Entry{one.entry(1)}); !errors.Is(err, ErrFull) {
+		t.Errorf("advance: %v", err)
+	}
+	if _, err := s.ExpireStaged(func(uint32) time.Time { return time.Now().Add(time.Hour) }); !errors.Is(err, ErrFull) {
+		t.Errorf("expire: %v", err)
+	}
+	free.Store(d.indexFloor())
+	mustAdvance(t, s, 1, one.entry(1))
 }

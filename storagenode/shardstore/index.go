@@ -89,7 +89,7 @@ func indexOptions(path string) badger.Options {
 		WithValueThreshold(64 << 10).
 		WithNumMemtables(2).
 		WithNumLevelZeroTables(3).
-		WithNumLevelZeroTablesStall(8).
+		WithNumLevelZeroTablesStall(5).
 		WithNumCompactors(2).
 		WithNumGoroutines(1).
 		WithValueLogFileSize(1 << 20). // stays empty: no value is that large

@@ -73,8 +73,8 @@ func (c *checker) buildIndex(ctx context.Context, path string, numbers []uint32)
 		return err
 	}
 	free, _, err := freeSpace(c.path)
-	if err == nil && free < minReserve/4 {
-		err = fmt.Errorf("%w: %d bytes are free on the disk of %s: an index takes at least %d", ErrFull, free, c.path, minReserve/4)
+	if err == nil && free < minReserve/2 {
+		err = fmt.Errorf("%w: %d bytes are free on the disk of %s: an index takes at least %d", ErrFull, free, c.path, minReserve/2)
 	}
 	if err != nil {
 		return err
