@@ -127,7 +127,7 @@ func TestPolicyIsPure(t *testing.T) {
 		for _, path := range imported {
 			impure := []string{"context", "net", "os", "io", "sync", "log/slog", "github.com/dgraph-io", "google.golang.org/grpc", module + "satellite/kv", module + "satellite/meta", module + "proto/transport"}
 			for _, banned := range impure {
-				if within(path, banned) {
+				if within(path, banned) && path != "net/netip" { // which only has values
 					t.Errorf("%s imports %s", pkg, path)
 				}
 			}
