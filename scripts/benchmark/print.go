@@ -9,12 +9,12 @@ import (
 // print writes the report for a reader. MB is 10⁶ bytes, MiB 2²⁰.
 func (r Report) print(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintf(w, "\nThe bound on %d cores: the same work with no network and no disk, then the bare transport\n\n", r.Cores)
-	row(w, "scheme", "seal code hash", "open decode", "transport", "upload", "download", "")
+	fmt.Fprintf(w, "\nThe bound on %d cores: the same work with no network and no disk, then the bare\ntransport of the same bytes over libp2p between processes\n\n", r.Cores)
+	row(w, "scheme", "seal code hash", "open decode", "send", "fetch", "upload", "download", "")
 	for _, b := range r.Bounds {
-		row(w, b.Scheme, mbs(b.Encode), mbs(b.Decode), mbs(b.Transport), mbs(b.Upload), mbs(b.Download), "MB/s")
+		row(w, b.Scheme, mbs(b.Encode), mbs(b.Decode), mbs(b.Send), mbs(b.Fetch), mbs(b.Upload), mbs(b.Download), "MB/s")
 	}
-	fmt.Fprintf(w, "\nLarge objects, separate processes, fsync before every receipt\n\n")
+	fmt.Fprintf(w, "\nLarge objects, separate processes, fsync before every receipt, read to nowhere\n\n")
 	row(w, "scheme", "direction", "MiB", "MB/s", "slowest", "of bound", "CPU s/GiB", "uplink MiB", "node MiB", "satellite MiB", "")
 	for _, t := range r.Transfers {
 		row(w, t.Scheme, t.Direction, mib(t.Bytes), mbs(t.Rate), mbs(t.Slowest), fmt.Sprintf("%.0f%%", 100*t.OfBound),

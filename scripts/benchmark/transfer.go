@@ -19,12 +19,13 @@ import (
 // Bound is the best this machine could do for a scheme: the work on the bytes
 // alone plus the bare cost of moving them over libp2p, with no disk.
 type Bound struct {
-	Scheme    string  `json:"scheme"`
-	Upload    float64 `json:"upload_mb_s"`
-	Download  float64 `json:"download_mb_s"`
-	Encode    float64 `json:"seal_code_hash_mb_s"`
-	Decode    float64 `json:"open_decode_mb_s"`
-	Transport float64 `json:"transport_mb_s"` // bytes on the wire
+	Scheme   string  `json:"scheme"`
+	Upload   float64 `json:"upload_mb_s"`
+	Download float64 `json:"download_mb_s"`
+	Encode   float64 `json:"seal_code_hash_mb_s"`
+	Decode   float64 `json:"open_decode_mb_s"`
+	Send     float64 `json:"send_mb_s"`  // bytes on the wire, to a process for each slot
+	Fetch    float64 `json:"fetch_mb_s"` // bytes on the wire, from one for each data slot
 }
 
 // measureBound has the uplink binary measure itself, for only it has the
@@ -70,8 +71,12 @@ func measureTransfers(ctx context.Context, network *procnet.Network, bound Bound
 		if err != nil {
 			return nil, err
 		}
-		downCost, err := costOf(network, network.Uplink(ctx, "cp", target, back))
+		// To nowhere: the disk of who reads is not what is measured.
+		downCost, err := costOf(network, network.Uplink(ctx, "cat", target))
 		if err != nil {
+			return nil, err
+		}
+		if _, err := network.RunUplink(ctx, "cp", target, back); err != nil {
 			return nil, err
 		}
 		if err := same(source, back); err != nil {
@@ -96,7 +101,7 @@ type cost struct {
 }
 
 func costOf(network *procnet.Network, command *exec.Cmd) (cost, error) {
-	command.Stdout, command.Stderr = io.Discard, os.Stderr
+	command.Stderr = os.Stderr // and standard output is the null device
 	before := networkCPU(network)
 	start := time.Now()
 	err := command.Run()

@@ -15,27 +15,28 @@ import (
 	"github.com/cairnstorage/cairn/uplink/internal/seal"
 )
 
-// Rates are in bytes of user data per second, Transport in bytes on the wire.
+// Rates are in bytes per second: of user data, or on the wire.
 type Rates struct {
-	Encode    float64 // seal → code → hash
-	Decode    float64 // open → decode, nothing lost
-	Transport float64 // libp2p, one connection for each slot, both ends here
+	Encode float64 // seal → code → hash, of user data
+	Decode float64 // open → decode, nothing lost, of user data
+	Send   float64 // over libp2p to one process for each slot, on the wire
+	Fetch  float64 // over libp2p from one process for each data slot, on the wire
 }
 
 // Upload is the rate at which the work and the transport together could put
 // data, the one not overlapping the other because both want the same cores.
 func (r Rates) Upload(s erasure.Scheme) float64 {
 	expansion := float64(s.Total) / float64(s.Required)
-	return 1 / (1/r.Encode + expansion/r.Transport)
+	return 1 / (1/r.Encode + expansion/r.Send)
 }
 
 // Download is the same for getting data.
 func (r Rates) Download() float64 {
-	return 1 / (1/r.Decode + 1/r.Transport)
+	return 1 / (1/r.Decode + 1/r.Fetch)
 }
 
 // Measure takes about four times the duration.
-func Measure(scheme erasure.Scheme, cores int, duration time.Duration) (Rates, error) {
+func Measure(scheme erasure.Scheme, cores int, duration time.Duration, spawn Spawn) (Rates, error) {
 	coder, err := erasure.NewCoder(scheme.Required, scheme.Total)
 	if err != nil {
 		return Rates{}, err
@@ -51,7 +52,10 @@ func Measure(scheme erasure.Scheme, cores int, duration time.Duration) (Rates, e
 	if rates.Decode, err = perSecond(stripes, duration, (*stripe).decode); err != nil {
 		return rates, err
 	}
-	rates.Transport, err = transportRate(scheme.Total, duration)
+	if rates.Send, err = transportRate(spawn, scheme.Total, takeProtocol, duration); err != nil {
+		return rates, err
+	}
+	rates.Fetch, err = transportRate(spawn, scheme.Required, giveProtocol, duration)
 	return rates, err
 }
 

@@ -1,6 +1,9 @@
 package bound
 
 import (
+	"bufio"
+	"io"
+	"strings"
 	"testing"
 	"time"
 
@@ -9,19 +12,28 @@ import (
 
 func TestMeasure(t *testing.T) {
 	scheme := erasure.Scheme{Required: 2, RepairBelow: 3, Success: 3, Total: 4}
-	rates, err := Measure(scheme, 2, 20*time.Millisecond)
+	rates, err := Measure(scheme, 2, 20*time.Millisecond, spawn)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if rates.Encode <= 0 || rates.Decode <= 0 || rates.Transport <= 0 {
+	if rates.Encode <= 0 || rates.Decode <= 0 || rates.Send <= 0 || rates.Fetch <= 0 {
 		t.Fatalf("rates %+v", rates)
 	}
-	if up := rates.Upload(scheme); up <= 0 || up >= rates.Encode || up >= rates.Transport {
+	if up := rates.Upload(scheme); up <= 0 || up >= rates.Encode || up >= rates.Send {
 		t.Errorf("upload %g is not below its parts %+v", up, rates)
 	}
-	if down := rates.Download(); down <= 0 || down >= rates.Decode || down >= rates.Transport {
+	if down := rates.Download(); down <= 0 || down >= rates.Decode || down >= rates.Fetch {
 		t.Errorf("download %g is not below its parts %+v", down, rates)
 	}
+}
+
+// spawn serves from within the test.
+func spawn() (string, func(), error) {
+	in, end := io.Pipe()
+	out, said := io.Pipe()
+	go Serve(in, said)
+	address, err := bufio.NewReader(out).ReadString('\n')
+	return strings.TrimSpace(address), func() { end.Close() }, err
 }
 
 func BenchmarkEncode(b *testing.B) { benchmark(b, (*stripe).encode) }
