@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -45,16 +46,30 @@ func start(t *testing.T, nodes int, scheme string) *procnet.Network {
 	if err != nil {
 		t.Fatal(err)
 	}
-	network, err := procnet.Start(t.Context(), procnet.Config{Bin: bin, Dir: t.TempDir(), Nodes: nodes, Scheme: scheme})
+	dir := t.TempDir()
+	network, err := procnet.Start(t.Context(), procnet.Config{Bin: bin, Dir: dir, Nodes: nodes, Scheme: scheme})
 	if err != nil {
+		showLogs(t, dir)
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
+		if t.Failed() {
+			showLogs(t, dir)
+		}
 		if err := network.Close(); err != nil {
 			t.Error(err)
 		}
 	})
 	return network
+}
+
+// showLogs prints the end of what each process said.
+func showLogs(t *testing.T, dir string) {
+	logs, _ := filepath.Glob(filepath.Join(dir, "*.log"))
+	for _, path := range logs {
+		data, _ := os.ReadFile(path)
+		t.Logf("%s:\n%s", filepath.Base(path), data[max(0, len(data)-3000):])
+	}
 }
 
 // ledger remembers what was acknowledged.

@@ -71,11 +71,34 @@ func openIndex(path string, readOnly bool) (x *index, err error) {
 	if err := checkTables(path); err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrIndex, path, err)
 	}
+	if err := dropEmptyLogs(path); err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrIndex, path, err)
+	}
 	db, err := badger.Open(indexOptions(path).WithReadOnly(readOnly))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrIndex, path, err)
 	}
 	return &index{path: path, db: db}, nil
+}
+
+// dropEmptyLogs removes what is left of a log that Badger was removing when the
+// process ended: it truncates first, and does not open what is empty. All that
+// such a log held is in tables.
+func dropEmptyLogs(path string) error {
+	names, err := filepath.Glob(filepath.Join(path, "*.mem"))
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		st, err := os.Stat(name)
+		if err == nil && st.Size() == 0 {
+			err = os.Remove(name)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // indexOptions keep Badger small.
