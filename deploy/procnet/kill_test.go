@@ -63,6 +63,20 @@ func start(t *testing.T, nodes int, scheme string) *procnet.Network {
 	return network
 }
 
+// openProject opens the network's project and makes the bucket of these tests.
+func openProject(t *testing.T, network *procnet.Network) *uplink.Project {
+	t.Helper()
+	project, err := uplink.Open(t.Context(), network.Grant)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { project.Close() })
+	if _, err := project.CreateBucket(t.Context(), "kill"); err != nil {
+		t.Fatal(err)
+	}
+	return project
+}
+
 // showLogs prints the end of what each process said.
 func showLogs(t *testing.T, dir string) {
 	logs, _ := filepath.Glob(filepath.Join(dir, "*.log"))
@@ -131,14 +145,7 @@ func check(ctx context.Context, project *uplink.Project, key string) error {
 func TestKillSatelliteDuringCommits(t *testing.T) {
 	ctx := t.Context()
 	network := start(t, 4, "2/3/3/4")
-	project, err := uplink.Open(ctx, network.Grant)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer project.Close()
-	if _, err := project.CreateBucket(ctx, "kill"); err != nil {
-		t.Fatal(err)
-	}
+	project := openProject(t, network)
 	var acknowledged ledger
 	for round := range rounds() {
 		writing, stop := context.WithCancel(ctx)
@@ -193,14 +200,7 @@ func TestKillSatelliteDuringCommits(t *testing.T) {
 func TestKillNodesDuringUploads(t *testing.T) {
 	ctx := t.Context()
 	network := start(t, 10, "4/6/8/10")
-	project, err := uplink.Open(ctx, network.Grant)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer project.Close()
-	if _, err := project.CreateBucket(ctx, "kill"); err != nil {
-		t.Fatal(err)
-	}
+	project := openProject(t, network)
 	var acknowledged ledger
 	for round := range rounds() {
 		victims := rand.Perm(10)[:2]
@@ -247,14 +247,7 @@ func TestKillNodesDuringUploads(t *testing.T) {
 func TestRestartKeepsEverything(t *testing.T) {
 	ctx := t.Context()
 	network := start(t, 4, "2/3/3/4")
-	project, err := uplink.Open(ctx, network.Grant)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer project.Close()
-	if _, err := project.CreateBucket(ctx, "kill"); err != nil {
-		t.Fatal(err)
-	}
+	project := openProject(t, network)
 	var keys []string
 	for i := range 30 {
 		key := fmt.Sprint(i)
