@@ -269,19 +269,21 @@ func FuzzServe(f *testing.F) {
 	f.Add(true, append([]byte{2, 0, 0, 0, 20, 10, 16}, append(held.id[:], 16, 100, 3, 0, 0, 0, 1, 7, 5, 0, 0, 0, 0)...))
 	f.Add(false, append([]byte{6, 0, 0, 0, 20, 10, 16}, append(held.id[:], 24, 100)...))
 	f.Add(false, append([]byte{7, 0, 0, 0, 20, 10, 16}, append(held.id[:], 24, 1)...))
+	// The same limits all along: a node remembers only so many of one uplink.
+	const plenty = 1 << 50
+	leases := map[bool]nodeclient.Lease{
+		true:  v.lease(v.group, v.newLimit(order.ActionPut, plenty)),
+		false: v.lease(v.group, v.newLimit(order.ActionGet, plenty)),
+	}
 	f.Fuzz(func(t *testing.T, put bool, frames []byte) {
 		v.t = t
-		action := order.ActionGet
-		if put {
-			action = order.ActionPut
-		}
 		raw, err := v.uplink.Open(context.Background(), v.address, wire.Protocol)
 		if err != nil {
 			t.Fatal(err)
 		}
 		s := rawStream{Stream: raw, w: wire.NewWriter(raw), r: wire.NewReader(raw)}
 		defer s.Reset()
-		s.open(v.lease(v.group, v.newLimit(action, 1<<20)))
+		s.open(leases[put])
 		s.Write(frames)
 		s.CloseWrite()
 		for {
@@ -290,7 +292,10 @@ func FuzzServe(f *testing.F) {
 				break
 			}
 		}
-		g := v.openGet(1 << 20)
+		g, err := v.dialer().OpenGet(context.Background(), v.address, leases[false])
+		if err != nil {
+			t.Fatal(err)
+		}
 		defer g.Close()
 		g.Request(held.id, 0, 64)
 		if err := g.Receive(make([]byte, 64)); err != nil {
