@@ -55,6 +55,10 @@ func FuzzOpenGroup(f *testing.F)   { fuzzOpen(f, "group") }
 func FuzzOpenLimit(f *testing.F)   { fuzzOpen(f, "limit") }
 func FuzzOpenReceipt(f *testing.F) { fuzzOpen(f, "receipt") }
 func FuzzOpenHead(f *testing.F)    { fuzzOpen(f, "head") }
+func FuzzOpenClaim(f *testing.F)   { fuzzOpen(f, "claim") }
+func FuzzOpenReport(f *testing.F)  { fuzzOpen(f, "report") }
+
+func FuzzOpenDeparture(f *testing.F) { fuzzOpen(f, "departure") }
 
 func FuzzOpenReceiptOf(f *testing.F) {
 	signed, err := SignReceipt(nodeKey(2), testReceipt())

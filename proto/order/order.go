@@ -1,6 +1,6 @@
 // Package order holds the signed records by which the parties of a network
 // prove to each other what was allowed and what was done: group records, order
-// limits, receipts and journal heads.
+// limits, receipts, journal heads, claims, audit reports and departures.
 //
 // A record travels as pb.Signed, whose body is kept exactly as it was signed.
 // Sign makes one, Open checks the signature before it reads a byte of the

@@ -1,6 +1,7 @@
 package order
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"reflect"
@@ -14,6 +15,7 @@ import (
 	"github.com/cairnstorage/cairn/proto/ident"
 	"github.com/cairnstorage/cairn/proto/merkle"
 	"github.com/cairnstorage/cairn/proto/pb"
+	"github.com/cairnstorage/cairn/proto/seqset"
 )
 
 var noon = time.Date(2026, 11, 5, 12, 0, 0, 0, time.UTC)
@@ -81,6 +83,29 @@ func testHead() *Head {
 	return &Head{Satellite: satellite.ID(), Group: 7, Seq: 42, Issued: noon}
 }
 
+func testClaim() *Claim {
+	return &Claim{
+		Node:      nodeKey(2).ID(),
+		Satellite: satellite.ID(),
+		Group:     7,
+		Epoch:     3,
+		Slot:      2,
+		Seq:       42,
+		Missing:   seqset.Of(seqset.Run{First: 3, Last: 5}, seqset.Run{First: 42, Last: 42}),
+		Issued:    noon,
+	}
+}
+
+func testReport() *Report {
+	return &Report{
+		Node: nodeKey(2).ID(), Satellite: satellite.ID(), Request: merkle.Hash{1, 2}, Answers: merkle.Hash{3, 4}, Answered: noon,
+	}
+}
+
+func testDeparture() *Departure {
+	return &Departure{Satellite: satellite.ID(), Node: nodeKey(2).ID(), Slots: 4, Completed: noon}
+}
+
 // kind runs one kind of record through the same tests as the others.
 type kind struct {
 	name   string
@@ -109,6 +134,18 @@ func kinds() []kind {
 			func(k ident.Key, r any) (*pb.Signed, error) { return SignHead(k, r.(*Head)) },
 			func(s *pb.Signed, id ident.ID) (any, error) { return OpenHead(s, id) },
 			func() proto.Message { return new(pb.JournalHead) }},
+		{"claim", nodeKey(2), func() any { return testClaim() },
+			func(k ident.Key, r any) (*pb.Signed, error) { return SignClaim(k, r.(*Claim)) },
+			func(s *pb.Signed, id ident.ID) (any, error) { return OpenClaim(s, id) },
+			func() proto.Message { return new(pb.Claim) }},
+		{"report", nodeKey(2), func() any { return testReport() },
+			func(k ident.Key, r any) (*pb.Signed, error) { return SignReport(k, r.(*Report)) },
+			func(s *pb.Signed, id ident.ID) (any, error) { return OpenReport(s, id) },
+			func() proto.Message { return new(pb.AuditReport) }},
+		{"departure", satellite, func() any { return testDeparture() },
+			func(k ident.Key, r any) (*pb.Signed, error) { return SignDeparture(k, r.(*Departure)) },
+			func(s *pb.Signed, id ident.ID) (any, error) { return OpenDeparture(s, id) },
+			func() proto.Message { return new(pb.Departure) }},
 	}
 }
 
@@ -269,6 +306,23 @@ func TestFieldsAreChecked(t *testing.T) {
 		{"head", "group 0", func(m proto.Message) { h(m).Group = 0 }},
 		{"head", "no satellite", func(m proto.Message) { h(m).Satellite = make([]byte, 32) }},
 		{"head", "no time", func(m proto.Message) { h(m).Issued = 0 }},
+		{"claim", "no satellite", func(m proto.Message) { c(m).Satellite = nil }},
+		{"claim", "group 0", func(m proto.Message) { c(m).Group = 0 }},
+		{"claim", "epoch 0", func(m proto.Message) { c(m).Epoch = 0 }},
+		{"claim", "slot wraps", func(m proto.Message) { c(m).Slot = 1<<32 - 1 }},
+		{"claim", "missing cut", func(m proto.Message) { c(m).Missing = c(m).Missing[:1] }},
+		{"claim", "missing beyond its end", func(m proto.Message) { c(m).Seq = 41 }},
+		{"claim", "missing number 0", func(m proto.Message) { c(m).Missing = []byte{0, 1} }},
+		{"claim", "missing too scattered", func(m proto.Message) {
+			c(m).Seq, c(m).Missing = 1<<40, bytes.Repeat([]byte{1, 1}, MaxClaimRuns+1)
+		}},
+		{"claim", "no time", func(m proto.Message) { c(m).Issued = 0 }},
+		{"report", "no satellite", func(m proto.Message) { a(m).Satellite = nil }},
+		{"report", "request cut", func(m proto.Message) { a(m).Request = a(m).Request[1:] }},
+		{"report", "no answers", func(m proto.Message) { a(m).Answers = nil }},
+		{"report", "no time", func(m proto.Message) { a(m).Answered = 0 }},
+		{"departure", "no node", func(m proto.Message) { d(m).Node = nil }},
+		{"departure", "no time", func(m proto.Message) { d(m).Completed = -1 }},
 	}
 	byName := map[string]kind{}
 	for _, k := range kinds() {
@@ -296,6 +350,9 @@ func g(m proto.Message) *pb.GroupRecord { return m.(*pb.GroupRecord) }
 func l(m proto.Message) *pb.OrderLimit  { return m.(*pb.OrderLimit) }
 func r(m proto.Message) *pb.Receipt     { return m.(*pb.Receipt) }
 func h(m proto.Message) *pb.JournalHead { return m.(*pb.JournalHead) }
+func c(m proto.Message) *pb.Claim       { return m.(*pb.Claim) }
+func a(m proto.Message) *pb.AuditReport { return m.(*pb.AuditReport) }
+func d(m proto.Message) *pb.Departure   { return m.(*pb.Departure) }
 
 func TestSignRefusesAnothersName(t *testing.T) {
 	for _, k := range kinds() {

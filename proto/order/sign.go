@@ -15,10 +15,13 @@ import (
 // Signing contexts keep a signature over one kind of record from passing for
 // one over another kind.
 const (
-	contextGroup   = "cairn/v1/group"
-	contextLimit   = "cairn/v1/limit"
-	contextReceipt = "cairn/v1/receipt"
-	contextHead    = "cairn/v1/head"
+	contextGroup     = "cairn/v1/group"
+	contextLimit     = "cairn/v1/limit"
+	contextReceipt   = "cairn/v1/receipt"
+	contextHead      = "cairn/v1/head"
+	contextClaim     = "cairn/v1/claim"
+	contextReport    = "cairn/v1/report"
+	contextDeparture = "cairn/v1/departure"
 )
 
 // sign marshals a record that its caller has validated and signs the bytes.

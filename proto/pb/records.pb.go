@@ -617,6 +617,255 @@ func (x *JournalHead) GetIssued() int64 {
 	return 0
 }
 
+// Claim is a node's word on what it holds of a group: the shard of every live
+// journal entry up to seq, except of those whose numbers are in missing.
+type Claim struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          []byte                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Satellite     []byte                 `protobuf:"bytes,2,opt,name=satellite,proto3" json:"satellite,omitempty"` // whose group it is
+	Group         uint32                 `protobuf:"varint,3,opt,name=group,proto3" json:"group,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"` // of the group record the node goes by
+	Slot          uint32                 `protobuf:"varint,5,opt,name=slot,proto3" json:"slot,omitempty"`
+	Seq           uint64                 `protobuf:"varint,6,opt,name=seq,proto3" json:"seq,omitempty"`
+	Missing       []byte                 `protobuf:"bytes,7,opt,name=missing,proto3" json:"missing,omitempty"` // numbers of the journal (SPEC.md, "Sets of numbers")
+	Issued        int64                  `protobuf:"varint,8,opt,name=issued,proto3" json:"issued,omitempty"`  // Unix seconds
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Claim) Reset() {
+	*x = Claim{}
+	mi := &file_records_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Claim) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Claim) ProtoMessage() {}
+
+func (x *Claim) ProtoReflect() protoreflect.Message {
+	mi := &file_records_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Claim.ProtoReflect.Descriptor instead.
+func (*Claim) Descriptor() ([]byte, []int) {
+	return file_records_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Claim) GetNode() []byte {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+func (x *Claim) GetSatellite() []byte {
+	if x != nil {
+		return x.Satellite
+	}
+	return nil
+}
+
+func (x *Claim) GetGroup() uint32 {
+	if x != nil {
+		return x.Group
+	}
+	return 0
+}
+
+func (x *Claim) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Claim) GetSlot() uint32 {
+	if x != nil {
+		return x.Slot
+	}
+	return 0
+}
+
+func (x *Claim) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *Claim) GetMissing() []byte {
+	if x != nil {
+		return x.Missing
+	}
+	return nil
+}
+
+func (x *Claim) GetIssued() int64 {
+	if x != nil {
+		return x.Issued
+	}
+	return 0
+}
+
+// AuditReport is a node's word on all answers it gave to one audit.
+type AuditReport struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          []byte                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Satellite     []byte                 `protobuf:"bytes,2,opt,name=satellite,proto3" json:"satellite,omitempty"`
+	Request       []byte                 `protobuf:"bytes,3,opt,name=request,proto3" json:"request,omitempty"`    // hash of what was asked, 32 bytes
+	Answers       []byte                 `protobuf:"bytes,4,opt,name=answers,proto3" json:"answers,omitempty"`    // hash of what was answered, 32 bytes
+	Answered      int64                  `protobuf:"varint,5,opt,name=answered,proto3" json:"answered,omitempty"` // Unix seconds
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AuditReport) Reset() {
+	*x = AuditReport{}
+	mi := &file_records_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AuditReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AuditReport) ProtoMessage() {}
+
+func (x *AuditReport) ProtoReflect() protoreflect.Message {
+	mi := &file_records_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AuditReport.ProtoReflect.Descriptor instead.
+func (*AuditReport) Descriptor() ([]byte, []int) {
+	return file_records_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *AuditReport) GetNode() []byte {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+func (x *AuditReport) GetSatellite() []byte {
+	if x != nil {
+		return x.Satellite
+	}
+	return nil
+}
+
+func (x *AuditReport) GetRequest() []byte {
+	if x != nil {
+		return x.Request
+	}
+	return nil
+}
+
+func (x *AuditReport) GetAnswers() []byte {
+	if x != nil {
+		return x.Answers
+	}
+	return nil
+}
+
+func (x *AuditReport) GetAnswered() int64 {
+	if x != nil {
+		return x.Answered
+	}
+	return 0
+}
+
+// Departure is a satellite's word that a node has handed over all its slots and
+// may go.
+type Departure struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Satellite     []byte                 `protobuf:"bytes,1,opt,name=satellite,proto3" json:"satellite,omitempty"`
+	Node          []byte                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	Slots         uint32                 `protobuf:"varint,3,opt,name=slots,proto3" json:"slots,omitempty"`         // handed over
+	Completed     int64                  `protobuf:"varint,4,opt,name=completed,proto3" json:"completed,omitempty"` // Unix seconds
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Departure) Reset() {
+	*x = Departure{}
+	mi := &file_records_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Departure) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Departure) ProtoMessage() {}
+
+func (x *Departure) ProtoReflect() protoreflect.Message {
+	mi := &file_records_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Departure.ProtoReflect.Descriptor instead.
+func (*Departure) Descriptor() ([]byte, []int) {
+	return file_records_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Departure) GetSatellite() []byte {
+	if x != nil {
+		return x.Satellite
+	}
+	return nil
+}
+
+func (x *Departure) GetNode() []byte {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+func (x *Departure) GetSlots() uint32 {
+	if x != nil {
+		return x.Slots
+	}
+	return 0
+}
+
+func (x *Departure) GetCompleted() int64 {
+	if x != nil {
+		return x.Completed
+	}
+	return 0
+}
+
 // Entry is one line of a group's journal. seq starts at 1 and has no gaps.
 type Entry struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -633,7 +882,7 @@ type Entry struct {
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_records_proto_msgTypes[6]
+	mi := &file_records_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -645,7 +894,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_records_proto_msgTypes[6]
+	mi := &file_records_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -658,7 +907,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_records_proto_rawDescGZIP(), []int{6}
+	return file_records_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Entry) GetSeq() uint64 {
@@ -748,7 +997,27 @@ const file_records_proto_rawDesc = "" +
 	"\tsatellite\x18\x01 \x01(\fR\tsatellite\x12\x14\n" +
 	"\x05group\x18\x02 \x01(\rR\x05group\x12\x12\n" +
 	"\x04head\x18\x03 \x01(\x04R\x04head\x12\x16\n" +
-	"\x06issued\x18\x04 \x01(\x03R\x06issued\"\x98\x01\n" +
+	"\x06issued\x18\x04 \x01(\x03R\x06issued\"\xbd\x01\n" +
+	"\x05Claim\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\fR\x04node\x12\x1c\n" +
+	"\tsatellite\x18\x02 \x01(\fR\tsatellite\x12\x14\n" +
+	"\x05group\x18\x03 \x01(\rR\x05group\x12\x14\n" +
+	"\x05epoch\x18\x04 \x01(\x04R\x05epoch\x12\x12\n" +
+	"\x04slot\x18\x05 \x01(\rR\x04slot\x12\x10\n" +
+	"\x03seq\x18\x06 \x01(\x04R\x03seq\x12\x18\n" +
+	"\amissing\x18\a \x01(\fR\amissing\x12\x16\n" +
+	"\x06issued\x18\b \x01(\x03R\x06issued\"\x8f\x01\n" +
+	"\vAuditReport\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\fR\x04node\x12\x1c\n" +
+	"\tsatellite\x18\x02 \x01(\fR\tsatellite\x12\x18\n" +
+	"\arequest\x18\x03 \x01(\fR\arequest\x12\x18\n" +
+	"\aanswers\x18\x04 \x01(\fR\aanswers\x12\x1a\n" +
+	"\banswered\x18\x05 \x01(\x03R\banswered\"q\n" +
+	"\tDeparture\x12\x1c\n" +
+	"\tsatellite\x18\x01 \x01(\fR\tsatellite\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\fR\x04node\x12\x14\n" +
+	"\x05slots\x18\x03 \x01(\rR\x05slots\x12\x1c\n" +
+	"\tcompleted\x18\x04 \x01(\x03R\tcompleted\"\x98\x01\n" +
 	"\x05Entry\x12\x10\n" +
 	"\x03seq\x18\x01 \x01(\x04R\x03seq\x12'\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x13.cairn.v1.EntryKindR\x04kind\x12\x18\n" +
@@ -780,7 +1049,7 @@ func file_records_proto_rawDescGZIP() []byte {
 }
 
 var file_records_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_records_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_records_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_records_proto_goTypes = []any{
 	(Action)(0),         // 0: cairn.v1.Action
 	(EntryKind)(0),      // 1: cairn.v1.EntryKind
@@ -790,7 +1059,10 @@ var file_records_proto_goTypes = []any{
 	(*OrderLimit)(nil),  // 5: cairn.v1.OrderLimit
 	(*Receipt)(nil),     // 6: cairn.v1.Receipt
 	(*JournalHead)(nil), // 7: cairn.v1.JournalHead
-	(*Entry)(nil),       // 8: cairn.v1.Entry
+	(*Claim)(nil),       // 8: cairn.v1.Claim
+	(*AuditReport)(nil), // 9: cairn.v1.AuditReport
+	(*Departure)(nil),   // 10: cairn.v1.Departure
+	(*Entry)(nil),       // 11: cairn.v1.Entry
 }
 var file_records_proto_depIdxs = []int32{
 	3, // 0: cairn.v1.GroupRecord.scheme:type_name -> cairn.v1.Scheme
@@ -814,7 +1086,7 @@ func file_records_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_records_proto_rawDesc), len(file_records_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   7,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

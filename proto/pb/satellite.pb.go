@@ -21,6 +21,67 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type NodeState int32
+
+const (
+	NodeState_NODE_STATE_UNSPECIFIED  NodeState = 0
+	NodeState_NODE_STATE_VETTING      NodeState = 1 // new
+	NodeState_NODE_STATE_ONLINE       NodeState = 2 // in good standing, though it may be away for a while
+	NodeState_NODE_STATE_SUSPENDED    NodeState = 3 // away for too long: its slots are given to others
+	NodeState_NODE_STATE_DISQUALIFIED NodeState = 4 // it lost or falsified too much
+	NodeState_NODE_STATE_EXITING      NodeState = 5 // it hands over its slots
+	NodeState_NODE_STATE_GONE         NodeState = 6 // it has handed them over
+)
+
+// Enum value maps for NodeState.
+var (
+	NodeState_name = map[int32]string{
+		0: "NODE_STATE_UNSPECIFIED",
+		1: "NODE_STATE_VETTING",
+		2: "NODE_STATE_ONLINE",
+		3: "NODE_STATE_SUSPENDED",
+		4: "NODE_STATE_DISQUALIFIED",
+		5: "NODE_STATE_EXITING",
+		6: "NODE_STATE_GONE",
+	}
+	NodeState_value = map[string]int32{
+		"NODE_STATE_UNSPECIFIED":  0,
+		"NODE_STATE_VETTING":      1,
+		"NODE_STATE_ONLINE":       2,
+		"NODE_STATE_SUSPENDED":    3,
+		"NODE_STATE_DISQUALIFIED": 4,
+		"NODE_STATE_EXITING":      5,
+		"NODE_STATE_GONE":         6,
+	}
+)
+
+func (x NodeState) Enum() *NodeState {
+	p := new(NodeState)
+	*p = x
+	return p
+}
+
+func (x NodeState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (NodeState) Descriptor() protoreflect.EnumDescriptor {
+	return file_satellite_proto_enumTypes[0].Descriptor()
+}
+
+func (NodeState) Type() protoreflect.EnumType {
+	return &file_satellite_proto_enumTypes[0]
+}
+
+func (x NodeState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use NodeState.Descriptor instead.
+func (NodeState) EnumDescriptor() ([]byte, []int) {
+	return file_satellite_proto_rawDescGZIP(), []int{0}
+}
+
 type Bucket struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -1910,6 +1971,7 @@ type CheckInRequest struct {
 	Version       string                 `protobuf:"bytes,5,opt,name=version,proto3" json:"version,omitempty"`
 	Operator      string                 `protobuf:"bytes,6,opt,name=operator,proto3" json:"operator,omitempty"` // who runs it, as they say
 	Cursors       []*Cursor              `protobuf:"bytes,7,rep,name=cursors,proto3" json:"cursors,omitempty"`
+	Impaired      bool                   `protobuf:"varint,8,opt,name=impaired,proto3" json:"impaired,omitempty"` // a data directory is away, and what is in it cannot be served
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1993,12 +2055,23 @@ func (x *CheckInRequest) GetCursors() []*Cursor {
 	return nil
 }
 
+func (x *CheckInRequest) GetImpaired() bool {
+	if x != nil {
+		return x.Impaired
+	}
+	return false
+}
+
 type GroupNews struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Group         uint32                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
 	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	Head          uint64                 `protobuf:"varint,3,opt,name=head,proto3" json:"head,omitempty"`    // newest journal entry
-	Record        *Signed                `protobuf:"bytes,4,opt,name=record,proto3" json:"record,omitempty"` // only when the node's epoch is behind
+	Head          uint64                 `protobuf:"varint,3,opt,name=head,proto3" json:"head,omitempty"`           // newest journal entry
+	Record        *Signed                `protobuf:"bytes,4,opt,name=record,proto3" json:"record,omitempty"`        // only when the node's epoch is behind
+	Claim         []byte                 `protobuf:"bytes,5,opt,name=claim,proto3" json:"claim,omitempty"`          // the first 8 bytes of the hash of the newest claim taken in; empty: none
+	Urgent        []*Urgent              `protobuf:"bytes,6,rep,name=urgent,proto3" json:"urgent,omitempty"`        // what is to be made again at once, the most endangered first
+	Successor     bool                   `protobuf:"varint,7,opt,name=successor,proto3" json:"successor,omitempty"` // the node is to take over slot from a holder that is leaving
+	Slot          uint32                 `protobuf:"varint,8,opt,name=slot,proto3" json:"slot,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2061,19 +2134,219 @@ func (x *GroupNews) GetRecord() *Signed {
 	return nil
 }
 
+func (x *GroupNews) GetClaim() []byte {
+	if x != nil {
+		return x.Claim
+	}
+	return nil
+}
+
+func (x *GroupNews) GetUrgent() []*Urgent {
+	if x != nil {
+		return x.Urgent
+	}
+	return nil
+}
+
+func (x *GroupNews) GetSuccessor() bool {
+	if x != nil {
+		return x.Successor
+	}
+	return false
+}
+
+func (x *GroupNews) GetSlot() uint32 {
+	if x != nil {
+		return x.Slot
+	}
+	return 0
+}
+
+// Urgent is journal entries that as many slots hold.
+type Urgent struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Coverage      uint32                 `protobuf:"varint,1,opt,name=coverage,proto3" json:"coverage,omitempty"`
+	Numbers       []byte                 `protobuf:"bytes,2,opt,name=numbers,proto3" json:"numbers,omitempty"` // (SPEC.md, "Sets of numbers")
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Urgent) Reset() {
+	*x = Urgent{}
+	mi := &file_satellite_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Urgent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Urgent) ProtoMessage() {}
+
+func (x *Urgent) ProtoReflect() protoreflect.Message {
+	mi := &file_satellite_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Urgent.ProtoReflect.Descriptor instead.
+func (*Urgent) Descriptor() ([]byte, []int) {
+	return file_satellite_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *Urgent) GetCoverage() uint32 {
+	if x != nil {
+		return x.Coverage
+	}
+	return 0
+}
+
+func (x *Urgent) GetNumbers() []byte {
+	if x != nil {
+		return x.Numbers
+	}
+	return nil
+}
+
+// Standing is how a satellite sees a node.
+type Standing struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	State         NodeState              `protobuf:"varint,1,opt,name=state,proto3,enum=cairn.v1.NodeState" json:"state,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`  // of the last change, for the operator
+	Since         int64                  `protobuf:"varint,3,opt,name=since,proto3" json:"since,omitempty"`   // Unix seconds of the last change
+	Proved        uint64                 `protobuf:"varint,4,opt,name=proved,proto3" json:"proved,omitempty"` // challenges
+	Failed        uint64                 `protobuf:"varint,5,opt,name=failed,proto3" json:"failed,omitempty"`
+	Suspicion     float64                `protobuf:"fixed64,6,opt,name=suspicion,proto3" json:"suspicion,omitempty"` // 0 … 1: how far the audits have gone towards disqualification
+	Presence      float64                `protobuf:"fixed64,7,opt,name=presence,proto3" json:"presence,omitempty"`   // 0 … 1: how much of the time it was there of late
+	Full          bool                   `protobuf:"varint,8,opt,name=full,proto3" json:"full,omitempty"`            // it gets no new data until it has healed what it lost
+	Slots         uint32                 `protobuf:"varint,9,opt,name=slots,proto3" json:"slots,omitempty"`          // that it holds
+	Leaving       uint32                 `protobuf:"varint,10,opt,name=leaving,proto3" json:"leaving,omitempty"`     // of those, still to be handed over by a node that is exiting
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Standing) Reset() {
+	*x = Standing{}
+	mi := &file_satellite_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Standing) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Standing) ProtoMessage() {}
+
+func (x *Standing) ProtoReflect() protoreflect.Message {
+	mi := &file_satellite_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Standing.ProtoReflect.Descriptor instead.
+func (*Standing) Descriptor() ([]byte, []int) {
+	return file_satellite_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *Standing) GetState() NodeState {
+	if x != nil {
+		return x.State
+	}
+	return NodeState_NODE_STATE_UNSPECIFIED
+}
+
+func (x *Standing) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Standing) GetSince() int64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
+func (x *Standing) GetProved() uint64 {
+	if x != nil {
+		return x.Proved
+	}
+	return 0
+}
+
+func (x *Standing) GetFailed() uint64 {
+	if x != nil {
+		return x.Failed
+	}
+	return 0
+}
+
+func (x *Standing) GetSuspicion() float64 {
+	if x != nil {
+		return x.Suspicion
+	}
+	return 0
+}
+
+func (x *Standing) GetPresence() float64 {
+	if x != nil {
+		return x.Presence
+	}
+	return 0
+}
+
+func (x *Standing) GetFull() bool {
+	if x != nil {
+		return x.Full
+	}
+	return false
+}
+
+func (x *Standing) GetSlots() uint32 {
+	if x != nil {
+		return x.Slots
+	}
+	return 0
+}
+
+func (x *Standing) GetLeaving() uint32 {
+	if x != nil {
+		return x.Leaving
+	}
+	return 0
+}
+
 type CheckInResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	IntervalMs    uint32                 `protobuf:"varint,1,opt,name=interval_ms,json=intervalMs,proto3" json:"interval_ms,omitempty"` // until the next check-in
 	Groups        []*GroupNews           `protobuf:"bytes,2,rep,name=groups,proto3" json:"groups,omitempty"`                            // those that the node holds a slot of
 	Now           int64                  `protobuf:"varint,3,opt,name=now,proto3" json:"now,omitempty"`                                 // Unix seconds at the satellite
 	Staging       int64                  `protobuf:"varint,4,opt,name=staging,proto3" json:"staging,omitempty"`                         // seconds a staged shard is kept for its commit
+	Standing      *Standing              `protobuf:"bytes,5,opt,name=standing,proto3" json:"standing,omitempty"`
+	Departure     *Signed                `protobuf:"bytes,6,opt,name=departure,proto3" json:"departure,omitempty"` // once all slots of an exiting node are handed over
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *CheckInResponse) Reset() {
 	*x = CheckInResponse{}
-	mi := &file_satellite_proto_msgTypes[32]
+	mi := &file_satellite_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2085,7 +2358,7 @@ func (x *CheckInResponse) String() string {
 func (*CheckInResponse) ProtoMessage() {}
 
 func (x *CheckInResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_satellite_proto_msgTypes[32]
+	mi := &file_satellite_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2098,7 +2371,7 @@ func (x *CheckInResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckInResponse.ProtoReflect.Descriptor instead.
 func (*CheckInResponse) Descriptor() ([]byte, []int) {
-	return file_satellite_proto_rawDescGZIP(), []int{32}
+	return file_satellite_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *CheckInResponse) GetIntervalMs() uint32 {
@@ -2129,6 +2402,20 @@ func (x *CheckInResponse) GetStaging() int64 {
 	return 0
 }
 
+func (x *CheckInResponse) GetStanding() *Standing {
+	if x != nil {
+		return x.Standing
+	}
+	return nil
+}
+
+func (x *CheckInResponse) GetDeparture() *Signed {
+	if x != nil {
+		return x.Departure
+	}
+	return nil
+}
+
 type JournalRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Group         uint32                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
@@ -2140,7 +2427,7 @@ type JournalRequest struct {
 
 func (x *JournalRequest) Reset() {
 	*x = JournalRequest{}
-	mi := &file_satellite_proto_msgTypes[33]
+	mi := &file_satellite_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2152,7 +2439,7 @@ func (x *JournalRequest) String() string {
 func (*JournalRequest) ProtoMessage() {}
 
 func (x *JournalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_satellite_proto_msgTypes[33]
+	mi := &file_satellite_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2165,7 +2452,7 @@ func (x *JournalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalRequest.ProtoReflect.Descriptor instead.
 func (*JournalRequest) Descriptor() ([]byte, []int) {
-	return file_satellite_proto_rawDescGZIP(), []int{33}
+	return file_satellite_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *JournalRequest) GetGroup() uint32 {
@@ -2193,13 +2480,15 @@ type JournalResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Entries       []*Entry               `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
 	Head          *Signed                `protobuf:"bytes,2,opt,name=head,proto3" json:"head,omitempty"`
+	Through       uint64                 `protobuf:"varint,3,opt,name=through,proto3" json:"through,omitempty"` // the page covers all numbers behind after up to this one
+	Sparse        bool                   `protobuf:"varint,4,opt,name=sparse,proto3" json:"sparse,omitempty"`   // entries that do not count any more are left out
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *JournalResponse) Reset() {
 	*x = JournalResponse{}
-	mi := &file_satellite_proto_msgTypes[34]
+	mi := &file_satellite_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2211,7 +2500,7 @@ func (x *JournalResponse) String() string {
 func (*JournalResponse) ProtoMessage() {}
 
 func (x *JournalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_satellite_proto_msgTypes[34]
+	mi := &file_satellite_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2224,7 +2513,7 @@ func (x *JournalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalResponse.ProtoReflect.Descriptor instead.
 func (*JournalResponse) Descriptor() ([]byte, []int) {
-	return file_satellite_proto_rawDescGZIP(), []int{34}
+	return file_satellite_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *JournalResponse) GetEntries() []*Entry {
@@ -2241,6 +2530,20 @@ func (x *JournalResponse) GetHead() *Signed {
 	return nil
 }
 
+func (x *JournalResponse) GetThrough() uint64 {
+	if x != nil {
+		return x.Through
+	}
+	return 0
+}
+
+func (x *JournalResponse) GetSparse() bool {
+	if x != nil {
+		return x.Sparse
+	}
+	return false
+}
+
 type ContestRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Head          *Signed                `protobuf:"bytes,1,opt,name=head,proto3" json:"head,omitempty"`
@@ -2250,7 +2553,7 @@ type ContestRequest struct {
 
 func (x *ContestRequest) Reset() {
 	*x = ContestRequest{}
-	mi := &file_satellite_proto_msgTypes[35]
+	mi := &file_satellite_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2262,7 +2565,7 @@ func (x *ContestRequest) String() string {
 func (*ContestRequest) ProtoMessage() {}
 
 func (x *ContestRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_satellite_proto_msgTypes[35]
+	mi := &file_satellite_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2275,7 +2578,7 @@ func (x *ContestRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContestRequest.ProtoReflect.Descriptor instead.
 func (*ContestRequest) Descriptor() ([]byte, []int) {
-	return file_satellite_proto_rawDescGZIP(), []int{35}
+	return file_satellite_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ContestRequest) GetHead() *Signed {
@@ -2293,7 +2596,7 @@ type ContestResponse struct {
 
 func (x *ContestResponse) Reset() {
 	*x = ContestResponse{}
-	mi := &file_satellite_proto_msgTypes[36]
+	mi := &file_satellite_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2305,7 +2608,7 @@ func (x *ContestResponse) String() string {
 func (*ContestResponse) ProtoMessage() {}
 
 func (x *ContestResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_satellite_proto_msgTypes[36]
+	mi := &file_satellite_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2318,7 +2621,343 @@ func (x *ContestResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContestResponse.ProtoReflect.Descriptor instead.
 func (*ContestResponse) Descriptor() ([]byte, []int) {
-	return file_satellite_proto_rawDescGZIP(), []int{36}
+	return file_satellite_proto_rawDescGZIP(), []int{38}
+}
+
+type ClaimRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Claims        []*Signed              `protobuf:"bytes,1,rep,name=claims,proto3" json:"claims,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClaimRequest) Reset() {
+	*x = ClaimRequest{}
+	mi := &file_satellite_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClaimRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClaimRequest) ProtoMessage() {}
+
+func (x *ClaimRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_satellite_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClaimRequest.ProtoReflect.Descriptor instead.
+func (*ClaimRequest) Descriptor() ([]byte, []int) {
+	return file_satellite_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *ClaimRequest) GetClaims() []*Signed {
+	if x != nil {
+		return x.Claims
+	}
+	return nil
+}
+
+type ClaimResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClaimResponse) Reset() {
+	*x = ClaimResponse{}
+	mi := &file_satellite_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClaimResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClaimResponse) ProtoMessage() {}
+
+func (x *ClaimResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_satellite_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClaimResponse.ProtoReflect.Descriptor instead.
+func (*ClaimResponse) Descriptor() ([]byte, []int) {
+	return file_satellite_proto_rawDescGZIP(), []int{40}
+}
+
+type PeersRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         uint32                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PeersRequest) Reset() {
+	*x = PeersRequest{}
+	mi := &file_satellite_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PeersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PeersRequest) ProtoMessage() {}
+
+func (x *PeersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_satellite_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PeersRequest.ProtoReflect.Descriptor instead.
+func (*PeersRequest) Descriptor() ([]byte, []int) {
+	return file_satellite_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *PeersRequest) GetGroup() uint32 {
+	if x != nil {
+		return x.Group
+	}
+	return 0
+}
+
+type PeersResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Lease         *GroupLease            `protobuf:"bytes,1,opt,name=lease,proto3" json:"lease,omitempty"` // to get
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PeersResponse) Reset() {
+	*x = PeersResponse{}
+	mi := &file_satellite_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PeersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PeersResponse) ProtoMessage() {}
+
+func (x *PeersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_satellite_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PeersResponse.ProtoReflect.Descriptor instead.
+func (*PeersResponse) Descriptor() ([]byte, []int) {
+	return file_satellite_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *PeersResponse) GetLease() *GroupLease {
+	if x != nil {
+		return x.Lease
+	}
+	return nil
+}
+
+type ReportSegmentRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         uint32                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
+	Seq           uint64                 `protobuf:"varint,2,opt,name=seq,proto3" json:"seq,omitempty"`
+	Segment       []byte                 `protobuf:"bytes,3,opt,name=segment,proto3" json:"segment,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportSegmentRequest) Reset() {
+	*x = ReportSegmentRequest{}
+	mi := &file_satellite_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportSegmentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportSegmentRequest) ProtoMessage() {}
+
+func (x *ReportSegmentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_satellite_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportSegmentRequest.ProtoReflect.Descriptor instead.
+func (*ReportSegmentRequest) Descriptor() ([]byte, []int) {
+	return file_satellite_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *ReportSegmentRequest) GetGroup() uint32 {
+	if x != nil {
+		return x.Group
+	}
+	return 0
+}
+
+func (x *ReportSegmentRequest) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *ReportSegmentRequest) GetSegment() []byte {
+	if x != nil {
+		return x.Segment
+	}
+	return nil
+}
+
+type ReportSegmentResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportSegmentResponse) Reset() {
+	*x = ReportSegmentResponse{}
+	mi := &file_satellite_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportSegmentResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportSegmentResponse) ProtoMessage() {}
+
+func (x *ReportSegmentResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_satellite_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportSegmentResponse.ProtoReflect.Descriptor instead.
+func (*ReportSegmentResponse) Descriptor() ([]byte, []int) {
+	return file_satellite_proto_rawDescGZIP(), []int{44}
+}
+
+type ExitRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExitRequest) Reset() {
+	*x = ExitRequest{}
+	mi := &file_satellite_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExitRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExitRequest) ProtoMessage() {}
+
+func (x *ExitRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_satellite_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExitRequest.ProtoReflect.Descriptor instead.
+func (*ExitRequest) Descriptor() ([]byte, []int) {
+	return file_satellite_proto_rawDescGZIP(), []int{45}
+}
+
+type ExitResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExitResponse) Reset() {
+	*x = ExitResponse{}
+	mi := &file_satellite_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExitResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExitResponse) ProtoMessage() {}
+
+func (x *ExitResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_satellite_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExitResponse.ProtoReflect.Descriptor instead.
+func (*ExitResponse) Descriptor() ([]byte, []int) {
+	return file_satellite_proto_rawDescGZIP(), []int{46}
 }
 
 var File_satellite_proto protoreflect.FileDescriptor
@@ -2457,7 +3096,7 @@ const file_satellite_proto_rawDesc = "" +
 	"\x06Cursor\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\rR\x05group\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x10\n" +
-	"\x03seq\x18\x03 \x01(\x04R\x03seq\"\xd4\x01\n" +
+	"\x03seq\x18\x03 \x01(\x04R\x03seq\"\xf0\x01\n" +
 	"\x0eCheckInRequest\x12\x1c\n" +
 	"\taddresses\x18\x01 \x03(\tR\taddresses\x12\x1a\n" +
 	"\bcapacity\x18\x02 \x01(\x04R\bcapacity\x12\x12\n" +
@@ -2465,28 +3104,74 @@ const file_satellite_proto_rawDesc = "" +
 	"\x04free\x18\x04 \x01(\x04R\x04free\x12\x18\n" +
 	"\aversion\x18\x05 \x01(\tR\aversion\x12\x1a\n" +
 	"\boperator\x18\x06 \x01(\tR\boperator\x12*\n" +
-	"\acursors\x18\a \x03(\v2\x10.cairn.v1.CursorR\acursors\"u\n" +
+	"\acursors\x18\a \x03(\v2\x10.cairn.v1.CursorR\acursors\x12\x1a\n" +
+	"\bimpaired\x18\b \x01(\bR\bimpaired\"\xe7\x01\n" +
 	"\tGroupNews\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\rR\x05group\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x12\n" +
 	"\x04head\x18\x03 \x01(\x04R\x04head\x12(\n" +
-	"\x06record\x18\x04 \x01(\v2\x10.cairn.v1.SignedR\x06record\"\x8b\x01\n" +
+	"\x06record\x18\x04 \x01(\v2\x10.cairn.v1.SignedR\x06record\x12\x14\n" +
+	"\x05claim\x18\x05 \x01(\fR\x05claim\x12(\n" +
+	"\x06urgent\x18\x06 \x03(\v2\x10.cairn.v1.UrgentR\x06urgent\x12\x1c\n" +
+	"\tsuccessor\x18\a \x01(\bR\tsuccessor\x12\x12\n" +
+	"\x04slot\x18\b \x01(\rR\x04slot\">\n" +
+	"\x06Urgent\x12\x1a\n" +
+	"\bcoverage\x18\x01 \x01(\rR\bcoverage\x12\x18\n" +
+	"\anumbers\x18\x02 \x01(\fR\anumbers\"\x91\x02\n" +
+	"\bStanding\x12)\n" +
+	"\x05state\x18\x01 \x01(\x0e2\x13.cairn.v1.NodeStateR\x05state\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x14\n" +
+	"\x05since\x18\x03 \x01(\x03R\x05since\x12\x16\n" +
+	"\x06proved\x18\x04 \x01(\x04R\x06proved\x12\x16\n" +
+	"\x06failed\x18\x05 \x01(\x04R\x06failed\x12\x1c\n" +
+	"\tsuspicion\x18\x06 \x01(\x01R\tsuspicion\x12\x1a\n" +
+	"\bpresence\x18\a \x01(\x01R\bpresence\x12\x12\n" +
+	"\x04full\x18\b \x01(\bR\x04full\x12\x14\n" +
+	"\x05slots\x18\t \x01(\rR\x05slots\x12\x18\n" +
+	"\aleaving\x18\n" +
+	" \x01(\rR\aleaving\"\xeb\x01\n" +
 	"\x0fCheckInResponse\x12\x1f\n" +
 	"\vinterval_ms\x18\x01 \x01(\rR\n" +
 	"intervalMs\x12+\n" +
 	"\x06groups\x18\x02 \x03(\v2\x13.cairn.v1.GroupNewsR\x06groups\x12\x10\n" +
 	"\x03now\x18\x03 \x01(\x03R\x03now\x12\x18\n" +
-	"\astaging\x18\x04 \x01(\x03R\astaging\"R\n" +
+	"\astaging\x18\x04 \x01(\x03R\astaging\x12.\n" +
+	"\bstanding\x18\x05 \x01(\v2\x12.cairn.v1.StandingR\bstanding\x12.\n" +
+	"\tdeparture\x18\x06 \x01(\v2\x10.cairn.v1.SignedR\tdeparture\"R\n" +
 	"\x0eJournalRequest\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\rR\x05group\x12\x14\n" +
 	"\x05after\x18\x02 \x01(\x04R\x05after\x12\x14\n" +
-	"\x05limit\x18\x03 \x01(\rR\x05limit\"b\n" +
+	"\x05limit\x18\x03 \x01(\rR\x05limit\"\x94\x01\n" +
 	"\x0fJournalResponse\x12)\n" +
 	"\aentries\x18\x01 \x03(\v2\x0f.cairn.v1.EntryR\aentries\x12$\n" +
-	"\x04head\x18\x02 \x01(\v2\x10.cairn.v1.SignedR\x04head\"6\n" +
+	"\x04head\x18\x02 \x01(\v2\x10.cairn.v1.SignedR\x04head\x12\x18\n" +
+	"\athrough\x18\x03 \x01(\x04R\athrough\x12\x16\n" +
+	"\x06sparse\x18\x04 \x01(\bR\x06sparse\"6\n" +
 	"\x0eContestRequest\x12$\n" +
 	"\x04head\x18\x01 \x01(\v2\x10.cairn.v1.SignedR\x04head\"\x11\n" +
-	"\x0fContestResponse2\xe6\x06\n" +
+	"\x0fContestResponse\"8\n" +
+	"\fClaimRequest\x12(\n" +
+	"\x06claims\x18\x01 \x03(\v2\x10.cairn.v1.SignedR\x06claims\"\x0f\n" +
+	"\rClaimResponse\"$\n" +
+	"\fPeersRequest\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\rR\x05group\";\n" +
+	"\rPeersResponse\x12*\n" +
+	"\x05lease\x18\x01 \x01(\v2\x14.cairn.v1.GroupLeaseR\x05lease\"X\n" +
+	"\x14ReportSegmentRequest\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\rR\x05group\x12\x10\n" +
+	"\x03seq\x18\x02 \x01(\x04R\x03seq\x12\x18\n" +
+	"\asegment\x18\x03 \x01(\fR\asegment\"\x17\n" +
+	"\x15ReportSegmentResponse\"\r\n" +
+	"\vExitRequest\"\x0e\n" +
+	"\fExitResponse*\xba\x01\n" +
+	"\tNodeState\x12\x1a\n" +
+	"\x16NODE_STATE_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12NODE_STATE_VETTING\x10\x01\x12\x15\n" +
+	"\x11NODE_STATE_ONLINE\x10\x02\x12\x18\n" +
+	"\x14NODE_STATE_SUSPENDED\x10\x03\x12\x1b\n" +
+	"\x17NODE_STATE_DISQUALIFIED\x10\x04\x12\x16\n" +
+	"\x12NODE_STATE_EXITING\x10\x05\x12\x13\n" +
+	"\x0fNODE_STATE_GONE\x10\x062\xe6\x06\n" +
 	"\bMetadata\x12?\n" +
 	"\fCreateBucket\x12\x1d.cairn.v1.CreateBucketRequest\x1a\x10.cairn.v1.Bucket\x12M\n" +
 	"\fDeleteBucket\x12\x1d.cairn.v1.DeleteBucketRequest\x1a\x1e.cairn.v1.DeleteBucketResponse\x12J\n" +
@@ -2500,11 +3185,15 @@ const file_satellite_proto_rawDesc = "" +
 	"\vListObjects\x12\x1c.cairn.v1.ListObjectsRequest\x1a\x1d.cairn.v1.ListObjectsResponse\x12P\n" +
 	"\rDeleteObjects\x12\x1e.cairn.v1.DeleteObjectsRequest\x1a\x1f.cairn.v1.DeleteObjectsResponse\x12;\n" +
 	"\n" +
-	"CopyObject\x12\x1b.cairn.v1.CopyObjectRequest\x1a\x10.cairn.v1.Object2\xc7\x01\n" +
+	"CopyObject\x12\x1b.cairn.v1.CopyObjectRequest\x1a\x10.cairn.v1.Object2\xc4\x03\n" +
 	"\x05Nodes\x12>\n" +
 	"\aCheckIn\x12\x18.cairn.v1.CheckInRequest\x1a\x19.cairn.v1.CheckInResponse\x12>\n" +
 	"\aJournal\x12\x18.cairn.v1.JournalRequest\x1a\x19.cairn.v1.JournalResponse\x12>\n" +
-	"\aContest\x12\x18.cairn.v1.ContestRequest\x1a\x19.cairn.v1.ContestResponseB+Z)github.com/cairnstorage/cairn/proto/pb;pbb\x06proto3"
+	"\aContest\x12\x18.cairn.v1.ContestRequest\x1a\x19.cairn.v1.ContestResponse\x128\n" +
+	"\x05Claim\x12\x16.cairn.v1.ClaimRequest\x1a\x17.cairn.v1.ClaimResponse\x128\n" +
+	"\x05Peers\x12\x16.cairn.v1.PeersRequest\x1a\x17.cairn.v1.PeersResponse\x12P\n" +
+	"\rReportSegment\x12\x1e.cairn.v1.ReportSegmentRequest\x1a\x1f.cairn.v1.ReportSegmentResponse\x125\n" +
+	"\x04Exit\x12\x15.cairn.v1.ExitRequest\x1a\x16.cairn.v1.ExitResponseB+Z)github.com/cairnstorage/cairn/proto/pb;pbb\x06proto3"
 
 var (
 	file_satellite_proto_rawDescOnce sync.Once
@@ -2518,108 +3207,134 @@ func file_satellite_proto_rawDescGZIP() []byte {
 	return file_satellite_proto_rawDescData
 }
 
-var file_satellite_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_satellite_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_satellite_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
 var file_satellite_proto_goTypes = []any{
-	(*Bucket)(nil),                // 0: cairn.v1.Bucket
-	(*CreateBucketRequest)(nil),   // 1: cairn.v1.CreateBucketRequest
-	(*DeleteBucketRequest)(nil),   // 2: cairn.v1.DeleteBucketRequest
-	(*DeleteBucketResponse)(nil),  // 3: cairn.v1.DeleteBucketResponse
-	(*ListBucketsRequest)(nil),    // 4: cairn.v1.ListBucketsRequest
-	(*ListBucketsResponse)(nil),   // 5: cairn.v1.ListBucketsResponse
-	(*NodeAddress)(nil),           // 6: cairn.v1.NodeAddress
-	(*GroupLease)(nil),            // 7: cairn.v1.GroupLease
-	(*LeaseRequest)(nil),          // 8: cairn.v1.LeaseRequest
-	(*LeaseResponse)(nil),         // 9: cairn.v1.LeaseResponse
-	(*Segment)(nil),               // 10: cairn.v1.Segment
-	(*Extent)(nil),                // 11: cairn.v1.Extent
-	(*BeginUploadRequest)(nil),    // 12: cairn.v1.BeginUploadRequest
-	(*BeginUploadResponse)(nil),   // 13: cairn.v1.BeginUploadResponse
-	(*AddSegmentsRequest)(nil),    // 14: cairn.v1.AddSegmentsRequest
-	(*AddSegmentsResponse)(nil),   // 15: cairn.v1.AddSegmentsResponse
-	(*AbortUploadRequest)(nil),    // 16: cairn.v1.AbortUploadRequest
-	(*AbortUploadResponse)(nil),   // 17: cairn.v1.AbortUploadResponse
-	(*CommitObjectRequest)(nil),   // 18: cairn.v1.CommitObjectRequest
-	(*Object)(nil),                // 19: cairn.v1.Object
-	(*GetObjectRequest)(nil),      // 20: cairn.v1.GetObjectRequest
-	(*SegmentPlace)(nil),          // 21: cairn.v1.SegmentPlace
-	(*GetObjectResponse)(nil),     // 22: cairn.v1.GetObjectResponse
-	(*ListObjectsRequest)(nil),    // 23: cairn.v1.ListObjectsRequest
-	(*ListItem)(nil),              // 24: cairn.v1.ListItem
-	(*ListObjectsResponse)(nil),   // 25: cairn.v1.ListObjectsResponse
-	(*DeleteObjectsRequest)(nil),  // 26: cairn.v1.DeleteObjectsRequest
-	(*DeleteObjectsResponse)(nil), // 27: cairn.v1.DeleteObjectsResponse
-	(*CopyObjectRequest)(nil),     // 28: cairn.v1.CopyObjectRequest
-	(*Cursor)(nil),                // 29: cairn.v1.Cursor
-	(*CheckInRequest)(nil),        // 30: cairn.v1.CheckInRequest
-	(*GroupNews)(nil),             // 31: cairn.v1.GroupNews
-	(*CheckInResponse)(nil),       // 32: cairn.v1.CheckInResponse
-	(*JournalRequest)(nil),        // 33: cairn.v1.JournalRequest
-	(*JournalResponse)(nil),       // 34: cairn.v1.JournalResponse
-	(*ContestRequest)(nil),        // 35: cairn.v1.ContestRequest
-	(*ContestResponse)(nil),       // 36: cairn.v1.ContestResponse
-	(*Signed)(nil),                // 37: cairn.v1.Signed
-	(Action)(0),                   // 38: cairn.v1.Action
-	(*Entry)(nil),                 // 39: cairn.v1.Entry
+	(NodeState)(0),                // 0: cairn.v1.NodeState
+	(*Bucket)(nil),                // 1: cairn.v1.Bucket
+	(*CreateBucketRequest)(nil),   // 2: cairn.v1.CreateBucketRequest
+	(*DeleteBucketRequest)(nil),   // 3: cairn.v1.DeleteBucketRequest
+	(*DeleteBucketResponse)(nil),  // 4: cairn.v1.DeleteBucketResponse
+	(*ListBucketsRequest)(nil),    // 5: cairn.v1.ListBucketsRequest
+	(*ListBucketsResponse)(nil),   // 6: cairn.v1.ListBucketsResponse
+	(*NodeAddress)(nil),           // 7: cairn.v1.NodeAddress
+	(*GroupLease)(nil),            // 8: cairn.v1.GroupLease
+	(*LeaseRequest)(nil),          // 9: cairn.v1.LeaseRequest
+	(*LeaseResponse)(nil),         // 10: cairn.v1.LeaseResponse
+	(*Segment)(nil),               // 11: cairn.v1.Segment
+	(*Extent)(nil),                // 12: cairn.v1.Extent
+	(*BeginUploadRequest)(nil),    // 13: cairn.v1.BeginUploadRequest
+	(*BeginUploadResponse)(nil),   // 14: cairn.v1.BeginUploadResponse
+	(*AddSegmentsRequest)(nil),    // 15: cairn.v1.AddSegmentsRequest
+	(*AddSegmentsResponse)(nil),   // 16: cairn.v1.AddSegmentsResponse
+	(*AbortUploadRequest)(nil),    // 17: cairn.v1.AbortUploadRequest
+	(*AbortUploadResponse)(nil),   // 18: cairn.v1.AbortUploadResponse
+	(*CommitObjectRequest)(nil),   // 19: cairn.v1.CommitObjectRequest
+	(*Object)(nil),                // 20: cairn.v1.Object
+	(*GetObjectRequest)(nil),      // 21: cairn.v1.GetObjectRequest
+	(*SegmentPlace)(nil),          // 22: cairn.v1.SegmentPlace
+	(*GetObjectResponse)(nil),     // 23: cairn.v1.GetObjectResponse
+	(*ListObjectsRequest)(nil),    // 24: cairn.v1.ListObjectsRequest
+	(*ListItem)(nil),              // 25: cairn.v1.ListItem
+	(*ListObjectsResponse)(nil),   // 26: cairn.v1.ListObjectsResponse
+	(*DeleteObjectsRequest)(nil),  // 27: cairn.v1.DeleteObjectsRequest
+	(*DeleteObjectsResponse)(nil), // 28: cairn.v1.DeleteObjectsResponse
+	(*CopyObjectRequest)(nil),     // 29: cairn.v1.CopyObjectRequest
+	(*Cursor)(nil),                // 30: cairn.v1.Cursor
+	(*CheckInRequest)(nil),        // 31: cairn.v1.CheckInRequest
+	(*GroupNews)(nil),             // 32: cairn.v1.GroupNews
+	(*Urgent)(nil),                // 33: cairn.v1.Urgent
+	(*Standing)(nil),              // 34: cairn.v1.Standing
+	(*CheckInResponse)(nil),       // 35: cairn.v1.CheckInResponse
+	(*JournalRequest)(nil),        // 36: cairn.v1.JournalRequest
+	(*JournalResponse)(nil),       // 37: cairn.v1.JournalResponse
+	(*ContestRequest)(nil),        // 38: cairn.v1.ContestRequest
+	(*ContestResponse)(nil),       // 39: cairn.v1.ContestResponse
+	(*ClaimRequest)(nil),          // 40: cairn.v1.ClaimRequest
+	(*ClaimResponse)(nil),         // 41: cairn.v1.ClaimResponse
+	(*PeersRequest)(nil),          // 42: cairn.v1.PeersRequest
+	(*PeersResponse)(nil),         // 43: cairn.v1.PeersResponse
+	(*ReportSegmentRequest)(nil),  // 44: cairn.v1.ReportSegmentRequest
+	(*ReportSegmentResponse)(nil), // 45: cairn.v1.ReportSegmentResponse
+	(*ExitRequest)(nil),           // 46: cairn.v1.ExitRequest
+	(*ExitResponse)(nil),          // 47: cairn.v1.ExitResponse
+	(*Signed)(nil),                // 48: cairn.v1.Signed
+	(Action)(0),                   // 49: cairn.v1.Action
+	(*Entry)(nil),                 // 50: cairn.v1.Entry
 }
 var file_satellite_proto_depIdxs = []int32{
-	0,  // 0: cairn.v1.ListBucketsResponse.buckets:type_name -> cairn.v1.Bucket
-	37, // 1: cairn.v1.GroupLease.group:type_name -> cairn.v1.Signed
-	37, // 2: cairn.v1.GroupLease.limit:type_name -> cairn.v1.Signed
-	6,  // 3: cairn.v1.GroupLease.nodes:type_name -> cairn.v1.NodeAddress
-	38, // 4: cairn.v1.LeaseRequest.action:type_name -> cairn.v1.Action
-	7,  // 5: cairn.v1.LeaseResponse.leases:type_name -> cairn.v1.GroupLease
-	37, // 6: cairn.v1.Segment.receipts:type_name -> cairn.v1.Signed
-	10, // 7: cairn.v1.AddSegmentsRequest.segments:type_name -> cairn.v1.Segment
-	11, // 8: cairn.v1.AddSegmentsRequest.extents:type_name -> cairn.v1.Extent
-	10, // 9: cairn.v1.CommitObjectRequest.segments:type_name -> cairn.v1.Segment
-	11, // 10: cairn.v1.CommitObjectRequest.extents:type_name -> cairn.v1.Extent
-	19, // 11: cairn.v1.GetObjectResponse.object:type_name -> cairn.v1.Object
-	11, // 12: cairn.v1.GetObjectResponse.extents:type_name -> cairn.v1.Extent
-	21, // 13: cairn.v1.GetObjectResponse.segments:type_name -> cairn.v1.SegmentPlace
-	7,  // 14: cairn.v1.GetObjectResponse.leases:type_name -> cairn.v1.GroupLease
-	19, // 15: cairn.v1.ListItem.object:type_name -> cairn.v1.Object
-	24, // 16: cairn.v1.ListObjectsResponse.items:type_name -> cairn.v1.ListItem
-	29, // 17: cairn.v1.CheckInRequest.cursors:type_name -> cairn.v1.Cursor
-	37, // 18: cairn.v1.GroupNews.record:type_name -> cairn.v1.Signed
-	31, // 19: cairn.v1.CheckInResponse.groups:type_name -> cairn.v1.GroupNews
-	39, // 20: cairn.v1.JournalResponse.entries:type_name -> cairn.v1.Entry
-	37, // 21: cairn.v1.JournalResponse.head:type_name -> cairn.v1.Signed
-	37, // 22: cairn.v1.ContestRequest.head:type_name -> cairn.v1.Signed
-	1,  // 23: cairn.v1.Metadata.CreateBucket:input_type -> cairn.v1.CreateBucketRequest
-	2,  // 24: cairn.v1.Metadata.DeleteBucket:input_type -> cairn.v1.DeleteBucketRequest
-	4,  // 25: cairn.v1.Metadata.ListBuckets:input_type -> cairn.v1.ListBucketsRequest
-	8,  // 26: cairn.v1.Metadata.Lease:input_type -> cairn.v1.LeaseRequest
-	12, // 27: cairn.v1.Metadata.BeginUpload:input_type -> cairn.v1.BeginUploadRequest
-	14, // 28: cairn.v1.Metadata.AddSegments:input_type -> cairn.v1.AddSegmentsRequest
-	16, // 29: cairn.v1.Metadata.AbortUpload:input_type -> cairn.v1.AbortUploadRequest
-	18, // 30: cairn.v1.Metadata.CommitObject:input_type -> cairn.v1.CommitObjectRequest
-	20, // 31: cairn.v1.Metadata.GetObject:input_type -> cairn.v1.GetObjectRequest
-	23, // 32: cairn.v1.Metadata.ListObjects:input_type -> cairn.v1.ListObjectsRequest
-	26, // 33: cairn.v1.Metadata.DeleteObjects:input_type -> cairn.v1.DeleteObjectsRequest
-	28, // 34: cairn.v1.Metadata.CopyObject:input_type -> cairn.v1.CopyObjectRequest
-	30, // 35: cairn.v1.Nodes.CheckIn:input_type -> cairn.v1.CheckInRequest
-	33, // 36: cairn.v1.Nodes.Journal:input_type -> cairn.v1.JournalRequest
-	35, // 37: cairn.v1.Nodes.Contest:input_type -> cairn.v1.ContestRequest
-	0,  // 38: cairn.v1.Metadata.CreateBucket:output_type -> cairn.v1.Bucket
-	3,  // 39: cairn.v1.Metadata.DeleteBucket:output_type -> cairn.v1.DeleteBucketResponse
-	5,  // 40: cairn.v1.Metadata.ListBuckets:output_type -> cairn.v1.ListBucketsResponse
-	9,  // 41: cairn.v1.Metadata.Lease:output_type -> cairn.v1.LeaseResponse
-	13, // 42: cairn.v1.Metadata.BeginUpload:output_type -> cairn.v1.BeginUploadResponse
-	15, // 43: cairn.v1.Metadata.AddSegments:output_type -> cairn.v1.AddSegmentsResponse
-	17, // 44: cairn.v1.Metadata.AbortUpload:output_type -> cairn.v1.AbortUploadResponse
-	19, // 45: cairn.v1.Metadata.CommitObject:output_type -> cairn.v1.Object
-	22, // 46: cairn.v1.Metadata.GetObject:output_type -> cairn.v1.GetObjectResponse
-	25, // 47: cairn.v1.Metadata.ListObjects:output_type -> cairn.v1.ListObjectsResponse
-	27, // 48: cairn.v1.Metadata.DeleteObjects:output_type -> cairn.v1.DeleteObjectsResponse
-	19, // 49: cairn.v1.Metadata.CopyObject:output_type -> cairn.v1.Object
-	32, // 50: cairn.v1.Nodes.CheckIn:output_type -> cairn.v1.CheckInResponse
-	34, // 51: cairn.v1.Nodes.Journal:output_type -> cairn.v1.JournalResponse
-	36, // 52: cairn.v1.Nodes.Contest:output_type -> cairn.v1.ContestResponse
-	38, // [38:53] is the sub-list for method output_type
-	23, // [23:38] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	1,  // 0: cairn.v1.ListBucketsResponse.buckets:type_name -> cairn.v1.Bucket
+	48, // 1: cairn.v1.GroupLease.group:type_name -> cairn.v1.Signed
+	48, // 2: cairn.v1.GroupLease.limit:type_name -> cairn.v1.Signed
+	7,  // 3: cairn.v1.GroupLease.nodes:type_name -> cairn.v1.NodeAddress
+	49, // 4: cairn.v1.LeaseRequest.action:type_name -> cairn.v1.Action
+	8,  // 5: cairn.v1.LeaseResponse.leases:type_name -> cairn.v1.GroupLease
+	48, // 6: cairn.v1.Segment.receipts:type_name -> cairn.v1.Signed
+	11, // 7: cairn.v1.AddSegmentsRequest.segments:type_name -> cairn.v1.Segment
+	12, // 8: cairn.v1.AddSegmentsRequest.extents:type_name -> cairn.v1.Extent
+	11, // 9: cairn.v1.CommitObjectRequest.segments:type_name -> cairn.v1.Segment
+	12, // 10: cairn.v1.CommitObjectRequest.extents:type_name -> cairn.v1.Extent
+	20, // 11: cairn.v1.GetObjectResponse.object:type_name -> cairn.v1.Object
+	12, // 12: cairn.v1.GetObjectResponse.extents:type_name -> cairn.v1.Extent
+	22, // 13: cairn.v1.GetObjectResponse.segments:type_name -> cairn.v1.SegmentPlace
+	8,  // 14: cairn.v1.GetObjectResponse.leases:type_name -> cairn.v1.GroupLease
+	20, // 15: cairn.v1.ListItem.object:type_name -> cairn.v1.Object
+	25, // 16: cairn.v1.ListObjectsResponse.items:type_name -> cairn.v1.ListItem
+	30, // 17: cairn.v1.CheckInRequest.cursors:type_name -> cairn.v1.Cursor
+	48, // 18: cairn.v1.GroupNews.record:type_name -> cairn.v1.Signed
+	33, // 19: cairn.v1.GroupNews.urgent:type_name -> cairn.v1.Urgent
+	0,  // 20: cairn.v1.Standing.state:type_name -> cairn.v1.NodeState
+	32, // 21: cairn.v1.CheckInResponse.groups:type_name -> cairn.v1.GroupNews
+	34, // 22: cairn.v1.CheckInResponse.standing:type_name -> cairn.v1.Standing
+	48, // 23: cairn.v1.CheckInResponse.departure:type_name -> cairn.v1.Signed
+	50, // 24: cairn.v1.JournalResponse.entries:type_name -> cairn.v1.Entry
+	48, // 25: cairn.v1.JournalResponse.head:type_name -> cairn.v1.Signed
+	48, // 26: cairn.v1.ContestRequest.head:type_name -> cairn.v1.Signed
+	48, // 27: cairn.v1.ClaimRequest.claims:type_name -> cairn.v1.Signed
+	8,  // 28: cairn.v1.PeersResponse.lease:type_name -> cairn.v1.GroupLease
+	2,  // 29: cairn.v1.Metadata.CreateBucket:input_type -> cairn.v1.CreateBucketRequest
+	3,  // 30: cairn.v1.Metadata.DeleteBucket:input_type -> cairn.v1.DeleteBucketRequest
+	5,  // 31: cairn.v1.Metadata.ListBuckets:input_type -> cairn.v1.ListBucketsRequest
+	9,  // 32: cairn.v1.Metadata.Lease:input_type -> cairn.v1.LeaseRequest
+	13, // 33: cairn.v1.Metadata.BeginUpload:input_type -> cairn.v1.BeginUploadRequest
+	15, // 34: cairn.v1.Metadata.AddSegments:input_type -> cairn.v1.AddSegmentsRequest
+	17, // 35: cairn.v1.Metadata.AbortUpload:input_type -> cairn.v1.AbortUploadRequest
+	19, // 36: cairn.v1.Metadata.CommitObject:input_type -> cairn.v1.CommitObjectRequest
+	21, // 37: cairn.v1.Metadata.GetObject:input_type -> cairn.v1.GetObjectRequest
+	24, // 38: cairn.v1.Metadata.ListObjects:input_type -> cairn.v1.ListObjectsRequest
+	27, // 39: cairn.v1.Metadata.DeleteObjects:input_type -> cairn.v1.DeleteObjectsRequest
+	29, // 40: cairn.v1.Metadata.CopyObject:input_type -> cairn.v1.CopyObjectRequest
+	31, // 41: cairn.v1.Nodes.CheckIn:input_type -> cairn.v1.CheckInRequest
+	36, // 42: cairn.v1.Nodes.Journal:input_type -> cairn.v1.JournalRequest
+	38, // 43: cairn.v1.Nodes.Contest:input_type -> cairn.v1.ContestRequest
+	40, // 44: cairn.v1.Nodes.Claim:input_type -> cairn.v1.ClaimRequest
+	42, // 45: cairn.v1.Nodes.Peers:input_type -> cairn.v1.PeersRequest
+	44, // 46: cairn.v1.Nodes.ReportSegment:input_type -> cairn.v1.ReportSegmentRequest
+	46, // 47: cairn.v1.Nodes.Exit:input_type -> cairn.v1.ExitRequest
+	1,  // 48: cairn.v1.Metadata.CreateBucket:output_type -> cairn.v1.Bucket
+	4,  // 49: cairn.v1.Metadata.DeleteBucket:output_type -> cairn.v1.DeleteBucketResponse
+	6,  // 50: cairn.v1.Metadata.ListBuckets:output_type -> cairn.v1.ListBucketsResponse
+	10, // 51: cairn.v1.Metadata.Lease:output_type -> cairn.v1.LeaseResponse
+	14, // 52: cairn.v1.Metadata.BeginUpload:output_type -> cairn.v1.BeginUploadResponse
+	16, // 53: cairn.v1.Metadata.AddSegments:output_type -> cairn.v1.AddSegmentsResponse
+	18, // 54: cairn.v1.Metadata.AbortUpload:output_type -> cairn.v1.AbortUploadResponse
+	20, // 55: cairn.v1.Metadata.CommitObject:output_type -> cairn.v1.Object
+	23, // 56: cairn.v1.Metadata.GetObject:output_type -> cairn.v1.GetObjectResponse
+	26, // 57: cairn.v1.Metadata.ListObjects:output_type -> cairn.v1.ListObjectsResponse
+	28, // 58: cairn.v1.Metadata.DeleteObjects:output_type -> cairn.v1.DeleteObjectsResponse
+	20, // 59: cairn.v1.Metadata.CopyObject:output_type -> cairn.v1.Object
+	35, // 60: cairn.v1.Nodes.CheckIn:output_type -> cairn.v1.CheckInResponse
+	37, // 61: cairn.v1.Nodes.Journal:output_type -> cairn.v1.JournalResponse
+	39, // 62: cairn.v1.Nodes.Contest:output_type -> cairn.v1.ContestResponse
+	41, // 63: cairn.v1.Nodes.Claim:output_type -> cairn.v1.ClaimResponse
+	43, // 64: cairn.v1.Nodes.Peers:output_type -> cairn.v1.PeersResponse
+	45, // 65: cairn.v1.Nodes.ReportSegment:output_type -> cairn.v1.ReportSegmentResponse
+	47, // 66: cairn.v1.Nodes.Exit:output_type -> cairn.v1.ExitResponse
+	48, // [48:67] is the sub-list for method output_type
+	29, // [29:48] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_satellite_proto_init() }
@@ -2633,13 +3348,14 @@ func file_satellite_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_satellite_proto_rawDesc), len(file_satellite_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   37,
+			NumEnums:      1,
+			NumMessages:   47,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
 		GoTypes:           file_satellite_proto_goTypes,
 		DependencyIndexes: file_satellite_proto_depIdxs,
+		EnumInfos:         file_satellite_proto_enumTypes,
 		MessageInfos:      file_satellite_proto_msgTypes,
 	}.Build()
 	File_satellite_proto = out.File

@@ -559,9 +559,13 @@ var Metadata_ServiceDesc = grpc.ServiceDesc{
 }
 
 const (
-	Nodes_CheckIn_FullMethodName = "/cairn.v1.Nodes/CheckIn"
-	Nodes_Journal_FullMethodName = "/cairn.v1.Nodes/Journal"
-	Nodes_Contest_FullMethodName = "/cairn.v1.Nodes/Contest"
+	Nodes_CheckIn_FullMethodName       = "/cairn.v1.Nodes/CheckIn"
+	Nodes_Journal_FullMethodName       = "/cairn.v1.Nodes/Journal"
+	Nodes_Contest_FullMethodName       = "/cairn.v1.Nodes/Contest"
+	Nodes_Claim_FullMethodName         = "/cairn.v1.Nodes/Claim"
+	Nodes_Peers_FullMethodName         = "/cairn.v1.Nodes/Peers"
+	Nodes_ReportSegment_FullMethodName = "/cairn.v1.Nodes/ReportSegment"
+	Nodes_Exit_FullMethodName          = "/cairn.v1.Nodes/Exit"
 )
 
 // NodesClient is the client API for Nodes service.
@@ -576,6 +580,16 @@ type NodesClient interface {
 	// Contest shows the satellite a journal head it once signed and that is
 	// ahead of its present one: it has lost entries.
 	Contest(ctx context.Context, in *ContestRequest, opts ...grpc.CallOption) (*ContestResponse, error)
+	// Claim hands in what the node holds of its groups.
+	Claim(ctx context.Context, in *ClaimRequest, opts ...grpc.CallOption) (*ClaimResponse, error)
+	// Peers is a lease to read from the other holders of a group, to make shards
+	// again that the node lacks.
+	Peers(ctx context.Context, in *PeersRequest, opts ...grpc.CallOption) (*PeersResponse, error)
+	// ReportSegment says that a segment was encoded wrong by its uplink: all
+	// shards it was made again from are those that the root commits to.
+	ReportSegment(ctx context.Context, in *ReportSegmentRequest, opts ...grpc.CallOption) (*ReportSegmentResponse, error)
+	// Exit asks to be replaced in all groups, in good order.
+	Exit(ctx context.Context, in *ExitRequest, opts ...grpc.CallOption) (*ExitResponse, error)
 }
 
 type nodesClient struct {
@@ -616,6 +630,46 @@ func (c *nodesClient) Contest(ctx context.Context, in *ContestRequest, opts ...g
 	return out, nil
 }
 
+func (c *nodesClient) Claim(ctx context.Context, in *ClaimRequest, opts ...grpc.CallOption) (*ClaimResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ClaimResponse)
+	err := c.cc.Invoke(ctx, Nodes_Claim_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodesClient) Peers(ctx context.Context, in *PeersRequest, opts ...grpc.CallOption) (*PeersResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PeersResponse)
+	err := c.cc.Invoke(ctx, Nodes_Peers_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodesClient) ReportSegment(ctx context.Context, in *ReportSegmentRequest, opts ...grpc.CallOption) (*ReportSegmentResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReportSegmentResponse)
+	err := c.cc.Invoke(ctx, Nodes_ReportSegment_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodesClient) Exit(ctx context.Context, in *ExitRequest, opts ...grpc.CallOption) (*ExitResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ExitResponse)
+	err := c.cc.Invoke(ctx, Nodes_Exit_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // NodesServer is the server API for Nodes service.
 // All implementations must embed UnimplementedNodesServer
 // for forward compatibility.
@@ -628,6 +682,16 @@ type NodesServer interface {
 	// Contest shows the satellite a journal head it once signed and that is
 	// ahead of its present one: it has lost entries.
 	Contest(context.Context, *ContestRequest) (*ContestResponse, error)
+	// Claim hands in what the node holds of its groups.
+	Claim(context.Context, *ClaimRequest) (*ClaimResponse, error)
+	// Peers is a lease to read from the other holders of a group, to make shards
+	// again that the node lacks.
+	Peers(context.Context, *PeersRequest) (*PeersResponse, error)
+	// ReportSegment says that a segment was encoded wrong by its uplink: all
+	// shards it was made again from are those that the root commits to.
+	ReportSegment(context.Context, *ReportSegmentRequest) (*ReportSegmentResponse, error)
+	// Exit asks to be replaced in all groups, in good order.
+	Exit(context.Context, *ExitRequest) (*ExitResponse, error)
 	mustEmbedUnimplementedNodesServer()
 }
 
@@ -646,6 +710,18 @@ func (UnimplementedNodesServer) Journal(context.Context, *JournalRequest) (*Jour
 }
 func (UnimplementedNodesServer) Contest(context.Context, *ContestRequest) (*ContestResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Contest not implemented")
+}
+func (UnimplementedNodesServer) Claim(context.Context, *ClaimRequest) (*ClaimResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Claim not implemented")
+}
+func (UnimplementedNodesServer) Peers(context.Context, *PeersRequest) (*PeersResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Peers not implemented")
+}
+func (UnimplementedNodesServer) ReportSegment(context.Context, *ReportSegmentRequest) (*ReportSegmentResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReportSegment not implemented")
+}
+func (UnimplementedNodesServer) Exit(context.Context, *ExitRequest) (*ExitResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Exit not implemented")
 }
 func (UnimplementedNodesServer) mustEmbedUnimplementedNodesServer() {}
 func (UnimplementedNodesServer) testEmbeddedByValue()               {}
@@ -722,6 +798,78 @@ func _Nodes_Contest_Handler(srv interface{}, ctx context.Context, dec func(inter
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Nodes_Claim_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ClaimRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodesServer).Claim(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Nodes_Claim_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodesServer).Claim(ctx, req.(*ClaimRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Nodes_Peers_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PeersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodesServer).Peers(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Nodes_Peers_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodesServer).Peers(ctx, req.(*PeersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Nodes_ReportSegment_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReportSegmentRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodesServer).ReportSegment(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Nodes_ReportSegment_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodesServer).ReportSegment(ctx, req.(*ReportSegmentRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Nodes_Exit_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ExitRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodesServer).Exit(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Nodes_Exit_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodesServer).Exit(ctx, req.(*ExitRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Nodes_ServiceDesc is the grpc.ServiceDesc for Nodes service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -740,6 +888,22 @@ var Nodes_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Contest",
 			Handler:    _Nodes_Contest_Handler,
+		},
+		{
+			MethodName: "Claim",
+			Handler:    _Nodes_Claim_Handler,
+		},
+		{
+			MethodName: "Peers",
+			Handler:    _Nodes_Peers_Handler,
+		},
+		{
+			MethodName: "ReportSegment",
+			Handler:    _Nodes_ReportSegment_Handler,
+		},
+		{
+			MethodName: "Exit",
+			Handler:    _Nodes_Exit_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -538,6 +538,105 @@ func (x *Proof) GetLength() uint32 {
 	return 0
 }
 
+// Roots asks for what commits to a segment, so that a shard that is made again
+// from others can be kept like any other.
+type Roots struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Segment       []byte                 `protobuf:"bytes,1,opt,name=segment,proto3" json:"segment,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Roots) Reset() {
+	*x = Roots{}
+	mi := &file_shard_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Roots) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Roots) ProtoMessage() {}
+
+func (x *Roots) ProtoReflect() protoreflect.Message {
+	mi := &file_shard_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Roots.ProtoReflect.Descriptor instead.
+func (*Roots) Descriptor() ([]byte, []int) {
+	return file_shard_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Roots) GetSegment() []byte {
+	if x != nil {
+		return x.Segment
+	}
+	return nil
+}
+
+// SegmentRoots answers Roots.
+type SegmentRoots struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Size          uint64                 `protobuf:"varint,1,opt,name=size,proto3" json:"size,omitempty"`                              // ciphertext bytes of the segment
+	ShardRoots    []byte                 `protobuf:"bytes,2,opt,name=shard_roots,json=shardRoots,proto3" json:"shard_roots,omitempty"` // total × 32 bytes
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SegmentRoots) Reset() {
+	*x = SegmentRoots{}
+	mi := &file_shard_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SegmentRoots) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SegmentRoots) ProtoMessage() {}
+
+func (x *SegmentRoots) ProtoReflect() protoreflect.Message {
+	mi := &file_shard_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SegmentRoots.ProtoReflect.Descriptor instead.
+func (*SegmentRoots) Descriptor() ([]byte, []int) {
+	return file_shard_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *SegmentRoots) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *SegmentRoots) GetShardRoots() []byte {
+	if x != nil {
+		return x.ShardRoots
+	}
+	return nil
+}
+
 // Fail answers any request that could not be served.
 type Fail struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -549,7 +648,7 @@ type Fail struct {
 
 func (x *Fail) Reset() {
 	*x = Fail{}
-	mi := &file_shard_proto_msgTypes[8]
+	mi := &file_shard_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -561,7 +660,7 @@ func (x *Fail) String() string {
 func (*Fail) ProtoMessage() {}
 
 func (x *Fail) ProtoReflect() protoreflect.Message {
-	mi := &file_shard_proto_msgTypes[8]
+	mi := &file_shard_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -574,7 +673,7 @@ func (x *Fail) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fail.ProtoReflect.Descriptor instead.
 func (*Fail) Descriptor() ([]byte, []int) {
-	return file_shard_proto_rawDescGZIP(), []int{8}
+	return file_shard_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Fail) GetCode() Code {
@@ -622,7 +721,13 @@ const file_shard_proto_rawDesc = "" +
 	"\x04size\x18\x01 \x01(\x04R\x04size\x12\x12\n" +
 	"\x04path\x18\x02 \x01(\fR\x04path\x12\x1b\n" +
 	"\tslot_path\x18\x03 \x01(\fR\bslotPath\x12\x16\n" +
-	"\x06length\x18\x04 \x01(\rR\x06length\"D\n" +
+	"\x06length\x18\x04 \x01(\rR\x06length\"!\n" +
+	"\x05Roots\x12\x18\n" +
+	"\asegment\x18\x01 \x01(\fR\asegment\"C\n" +
+	"\fSegmentRoots\x12\x12\n" +
+	"\x04size\x18\x01 \x01(\x04R\x04size\x12\x1f\n" +
+	"\vshard_roots\x18\x02 \x01(\fR\n" +
+	"shardRoots\"D\n" +
 	"\x04Fail\x12\"\n" +
 	"\x04code\x18\x01 \x01(\x0e2\x0e.cairn.v1.CodeR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage*\xe9\x01\n" +
@@ -654,24 +759,26 @@ func file_shard_proto_rawDescGZIP() []byte {
 }
 
 var file_shard_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_shard_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_shard_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_shard_proto_goTypes = []any{
-	(Code)(0),         // 0: cairn.v1.Code
-	(*Open)(nil),      // 1: cairn.v1.Open
-	(*PutBegin)(nil),  // 2: cairn.v1.PutBegin
-	(*PutEnd)(nil),    // 3: cairn.v1.PutEnd
-	(*PutCancel)(nil), // 4: cairn.v1.PutCancel
-	(*PutDone)(nil),   // 5: cairn.v1.PutDone
-	(*Get)(nil),       // 6: cairn.v1.Get
-	(*Prove)(nil),     // 7: cairn.v1.Prove
-	(*Proof)(nil),     // 8: cairn.v1.Proof
-	(*Fail)(nil),      // 9: cairn.v1.Fail
-	(*Signed)(nil),    // 10: cairn.v1.Signed
+	(Code)(0),            // 0: cairn.v1.Code
+	(*Open)(nil),         // 1: cairn.v1.Open
+	(*PutBegin)(nil),     // 2: cairn.v1.PutBegin
+	(*PutEnd)(nil),       // 3: cairn.v1.PutEnd
+	(*PutCancel)(nil),    // 4: cairn.v1.PutCancel
+	(*PutDone)(nil),      // 5: cairn.v1.PutDone
+	(*Get)(nil),          // 6: cairn.v1.Get
+	(*Prove)(nil),        // 7: cairn.v1.Prove
+	(*Proof)(nil),        // 8: cairn.v1.Proof
+	(*Roots)(nil),        // 9: cairn.v1.Roots
+	(*SegmentRoots)(nil), // 10: cairn.v1.SegmentRoots
+	(*Fail)(nil),         // 11: cairn.v1.Fail
+	(*Signed)(nil),       // 12: cairn.v1.Signed
 }
 var file_shard_proto_depIdxs = []int32{
-	10, // 0: cairn.v1.Open.group:type_name -> cairn.v1.Signed
-	10, // 1: cairn.v1.Open.limit:type_name -> cairn.v1.Signed
-	10, // 2: cairn.v1.PutDone.receipt:type_name -> cairn.v1.Signed
+	12, // 0: cairn.v1.Open.group:type_name -> cairn.v1.Signed
+	12, // 1: cairn.v1.Open.limit:type_name -> cairn.v1.Signed
+	12, // 2: cairn.v1.PutDone.receipt:type_name -> cairn.v1.Signed
 	0,  // 3: cairn.v1.Fail.code:type_name -> cairn.v1.Code
 	4,  // [4:4] is the sub-list for method output_type
 	4,  // [4:4] is the sub-list for method input_type
@@ -692,7 +799,7 @@ func file_shard_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shard_proto_rawDesc), len(file_shard_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   9,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -35,8 +35,10 @@ const (
 	// their answers.
 	MaxPipelined = 64
 
-	// Protocol names shard streams to the transport.
-	Protocol = "/cairn/shard/1"
+	// Protocol names shard streams to the transport, AuditProtocol audit
+	// streams.
+	Protocol      = "/cairn/shard/1"
+	AuditProtocol = "/cairn/audit/1"
 )
 
 // ErrFrame says that what arrived is not a frame, is cut off, or has no place
@@ -56,8 +58,8 @@ func badFrame(format string, args ...any) error {
 // Type says what a frame carries.
 type Type uint8
 
-// Frame types. Those below 64 are sent by uplinks, those above by nodes; data
-// goes both ways.
+// Frame types. Those below 64 are sent by whoever asks a node for something,
+// those above by nodes; data goes both ways.
 const (
 	TypeOpen      Type = 1
 	TypePutBegin  Type = 2
@@ -66,9 +68,17 @@ const (
 	TypePutCancel Type = 5
 	TypeGet       Type = 6
 	TypeProve     Type = 7
-	TypePutDone   Type = 65
-	TypeProof     Type = 66
-	TypeFail      Type = 67
+	TypeRoots     Type = 8
+	TypeAudit     Type = 9
+	TypeInventory Type = 10
+
+	TypePutDone       Type = 65
+	TypeProof         Type = 66
+	TypeFail          Type = 67
+	TypeSegmentRoots  Type = 68
+	TypeAuditAnswer   Type = 69
+	TypeAuditDone     Type = 70
+	TypeInventoryPage Type = 73 // not 71 or 72, with which requests of HTTP begin
 )
 
 // String is the name of the frame's message.
@@ -88,12 +98,26 @@ func (t Type) String() string {
 		return "Get"
 	case TypeProve:
 		return "Prove"
+	case TypeRoots:
+		return "Roots"
+	case TypeAudit:
+		return "Audit"
+	case TypeInventory:
+		return "Inventory"
 	case TypePutDone:
 		return "PutDone"
 	case TypeProof:
 		return "Proof"
 	case TypeFail:
 		return "Fail"
+	case TypeSegmentRoots:
+		return "SegmentRoots"
+	case TypeAuditAnswer:
+		return "AuditAnswer"
+	case TypeAuditDone:
+		return "AuditDone"
+	case TypeInventoryPage:
+		return "InventoryPage"
 	default:
 		return fmt.Sprintf("type %d", uint8(t))
 	}
@@ -120,6 +144,20 @@ func typeOf(m proto.Message) Type {
 		return TypeProof
 	case *pb.Fail:
 		return TypeFail
+	case *pb.Roots:
+		return TypeRoots
+	case *pb.Audit:
+		return TypeAudit
+	case *pb.Inventory:
+		return TypeInventory
+	case *pb.SegmentRoots:
+		return TypeSegmentRoots
+	case *pb.AuditAnswer:
+		return TypeAuditAnswer
+	case *pb.AuditDone:
+		return TypeAuditDone
+	case *pb.InventoryPage:
+		return TypeInventoryPage
 	default:
 		return 0
 	}
@@ -141,8 +179,8 @@ func (h Header) check() error {
 		if h.Length > MaxData {
 			return badFrame("Data has %d bytes, more than %d", h.Length, MaxData)
 		}
-	case TypeOpen, TypePutBegin, TypePutEnd, TypePutCancel, TypeGet, TypeProve,
-		TypePutDone, TypeProof, TypeFail:
+	case TypeOpen, TypePutBegin, TypePutEnd, TypePutCancel, TypeGet, TypeProve, TypeRoots, TypeAudit, TypeInventory,
+		TypePutDone, TypeProof, TypeFail, TypeSegmentRoots, TypeAuditAnswer, TypeAuditDone, TypeInventoryPage:
 		if h.Length > MaxControl {
 			return badFrame("%s has %d bytes, more than %d", h.Type, h.Length, MaxControl)
 		}

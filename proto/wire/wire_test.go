@@ -29,6 +29,14 @@ func samples() []proto.Message {
 		&pb.PutDone{Receipt: signed},
 		&pb.Proof{Size: 1 << 20, Path: make([]byte, 96), SlotPath: make([]byte, 128), Length: 65536},
 		&pb.Fail{Code: pb.Code_CODE_NOT_FOUND, Message: "not here"},
+		&pb.Roots{Segment: id},
+		&pb.SegmentRoots{Size: 1 << 20, ShardRoots: make([]byte, 10*32)},
+		&pb.Audit{Nonce: id, Issued: 1, Challenges: []*pb.Challenge{{Group: 7, Slot: 2, Seq: 5, Segment: id, Root: make([]byte, 32),
+			Required: 4, Total: 10, Size: 1 << 20, Leaf: 63}}},
+		&pb.AuditAnswer{Status: pb.AnswerStatus_ANSWER_STATUS_PROVED, Leaf: []byte("leaf"), Path: make([]byte, 64), SlotPath: make([]byte, 32)},
+		&pb.AuditDone{Report: signed},
+		&pb.Inventory{Group: 7, After: id, Limit: 100},
+		&pb.InventoryPage{Shards: []*pb.HeldShard{{Segment: id, Root: make([]byte, 32), Seq: 5, Stored: 1}}, More: true},
 	}
 }
 
@@ -170,7 +178,8 @@ func TestHostile(t *testing.T) {
 	}{
 		{"type 0", header(0, 0), false, "unknown"},
 		{"type between", header(64, 0), false, "unknown"},
-		{"type above", header(68, 0), false, "unknown"},
+		{"where HTTP begins", header('G', 0), false, "unknown"},
+		{"type above", header(74, 0), false, "unknown"},
 		{"type 255", header(255, 1<<32-1), false, "unknown"},
 		{"an HTTP request", []byte("GET / HTTP/1.1\r\n\r\n"), false, "unknown"},
 		{"empty data", header(TypeData, 0), false, "empty"},
