@@ -27,20 +27,20 @@ func (c *Client) Contest(ctx context.Context, req *pb.ContestRequest) (*pb.Conte
 
 // Claim hands in what the node holds of its groups.
 func (c *Client) Claim(ctx context.Context, req *pb.ClaimRequest) (*pb.ClaimResponse, error) {
-	return call(ctx, c, true, c.nodes.Claim, req)
+	return call(ctx, c, false, c.nodes.Claim, req)
 }
 
 // Peers leases a group to the node, to get shards from its other holders.
 func (c *Client) Peers(ctx context.Context, req *pb.PeersRequest) (*pb.PeersResponse, error) {
-	return call(ctx, c, true, c.nodes.Peers, req)
+	return call(ctx, c, false, c.nodes.Peers, req)
 }
 
 // ReportSegment tells of a segment that its uplink encoded wrong.
 func (c *Client) ReportSegment(ctx context.Context, req *pb.ReportSegmentRequest) (*pb.ReportSegmentResponse, error) {
-	return call(ctx, c, true, c.nodes.ReportSegment, req)
+	return call(ctx, c, false, c.nodes.ReportSegment, req)
 }
 
 // Exit asks for the node to be replaced in all its groups.
 func (c *Client) Exit(ctx context.Context, req *pb.ExitRequest) (*pb.ExitResponse, error) {
-	return call(ctx, c, true, c.nodes.Exit, req)
+	return call(ctx, c, false, c.nodes.Exit, req)
 }
