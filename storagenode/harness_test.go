@@ -295,7 +295,8 @@ func (s rawStream) open(l nodeclient.Lease) error {
 	return s.w.WriteControl(wire.TypeOpen, &pb.Open{Group: l.SignedGroup, Limit: l.SignedLimit})
 }
 
-// answer reads the next frame: PutDone and Proof are nil, Fail is its error.
+// answer reads the next frame: PutDone, Proof and SegmentRoots are nil, Fail is its
+// error.
 func (s rawStream) answer() error {
 	h, err := s.r.Next()
 	if err != nil {
@@ -306,6 +307,8 @@ func (s rawStream) answer() error {
 		return s.r.ReadControl(&pb.PutDone{})
 	case wire.TypeProof:
 		return s.r.ReadControl(&pb.Proof{})
+	case wire.TypeSegmentRoots:
+		return s.r.ReadControl(&pb.SegmentRoots{})
 	case wire.TypeData:
 		_, err := s.r.ReadData(make([]byte, h.Length))
 		return err

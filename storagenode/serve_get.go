@@ -66,8 +66,14 @@ func (c *session) serveRequest(ctx context.Context) error {
 			return err
 		}
 		return c.prove(ctx, &m)
+	case wire.TypeRoots:
+		var m pb.Roots
+		if err := c.r.ReadControl(&m); err != nil {
+			return err
+		}
+		return c.roots(&m)
 	default:
-		return wire.Unexpected(h, "where Get or Prove was expected")
+		return wire.Unexpected(h, "where Get, Prove or Roots was expected")
 	}
 }
 
@@ -159,6 +165,26 @@ func (c *session) makeProof(ctx context.Context, shard *shardstore.Shard, m *pb.
 	defer func() { <-c.proofs }()
 	proof, _, err := shard.Prove(int(m.First), int(m.Count))
 	return proof, err
+}
+
+// roots sends the roots of all shards of the segment.
+func (c *session) roots(m *pb.Roots) error {
+	shard, err := c.find(m.Segment)
+	if err != nil {
+		return err
+	}
+	defer shard.Close()
+	layout := shard.Info().Layout
+	if err := c.c.Ledger.Use(c.limit, int64(layout.Total)*merkle.HashSize); err != nil {
+		return &requestError{err}
+	}
+	meta, err := shard.Meta()
+	if err != nil {
+		return &requestError{err}
+	}
+	return c.w.WriteControl(wire.TypeSegmentRoots, &pb.SegmentRoots{
+		Size: uint64(layout.Size), ShardRoots: merkle.JoinHashes(meta.ShardRoots),
+	})
 }
 
 // find opens the shard a request is for.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 
@@ -57,6 +58,14 @@ func TestRangesAndProofs(t *testing.T) {
 	if _, err := g.Prove(s.id, s.layout, merkle.Hash{1}, testSlot, 0, 1); !errors.Is(err, nodeclient.ErrWrongProof) {
 		t.Errorf("proof for another root: %v", err)
 	}
+	for range 2 {
+		if roots, err := g.Roots(s.id, s.layout, s.root); err != nil || !slices.Equal(roots, s.roots) {
+			t.Errorf("shard roots: %v", err)
+		}
+	}
+	if _, err := g.Roots(s.id, s.layout, merkle.Hash{1}); !errors.Is(err, nodeclient.ErrWrongProof) {
+		t.Errorf("shard roots for another root: %v", err)
+	}
 }
 
 func TestGetRefusals(t *testing.T) {
@@ -72,6 +81,9 @@ func TestGetRefusals(t *testing.T) {
 		return func(s rawStream) {
 			s.w.WriteControl(wire.TypeProve, &pb.Prove{Segment: shard.id[:], First: first, Count: count})
 		}
+	}
+	roots := func(id []byte) func(s rawStream) {
+		return func(s rawStream) { s.w.WriteControl(wire.TypeRoots, &pb.Roots{Segment: id}) }
 	}
 	id := shard.id[:]
 	cases := map[string]struct {
@@ -92,6 +104,9 @@ func TestGetRefusals(t *testing.T) {
 		"leaf beyond":       {prove(1, 2), pb.Code_CODE_BAD_REQUEST, false},
 		"leaf overflow":     {prove(1<<64-1, 2), pb.Code_CODE_BAD_REQUEST, false},
 		"too many leaves":   {prove(0, 1<<31), pb.Code_CODE_BAD_REQUEST, false},
+		"roots, not held":   {roots(newTestShard(t, 64).id[:]), pb.Code_CODE_NOT_FOUND, false},
+		"roots of nothing":  {roots(nil), pb.Code_CODE_BAD_REQUEST, false},
+		"roots not allowed": {func(s rawStream) { get(id, 0, 4160)(s); get(id, 0, 600)(s); s.answer(); roots(id)(s) }, pb.Code_CODE_EXHAUSTED, false},
 		"put on get":        {func(s rawStream) { s.w.WriteControl(wire.TypePutBegin, &pb.PutBegin{Segment: id, MaxSize: 1}) }, pb.Code_CODE_BAD_REQUEST, true},
 		"data on get":       {func(s rawStream) { s.w.WriteData(make([]byte, 10)) }, pb.Code_CODE_BAD_REQUEST, true},
 		"no message":        {func(s rawStream) { s.Write([]byte{6, 0, 0, 0, 1, 255}) }, pb.Code_CODE_BAD_REQUEST, true},

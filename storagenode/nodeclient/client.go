@@ -19,8 +19,8 @@ import (
 )
 
 var (
-	// ErrWrongProof is returned for a proof that does not lead to the segment
-	// root. It is evidence against the node.
+	// ErrWrongProof is returned for a proof, or shard roots, that do not lead to
+	// the segment root. It is the fault of the node.
 	ErrWrongProof = errors.New("node gave a wrong proof")
 	// ErrWrongReceipt is returned for a receipt that is forged or says something
 	// else than what was put.

@@ -173,6 +173,54 @@ func (g *Get) receiveProof(layout erasure.Layout, leaves []byte) (merkle.Proof, 
 	return merkle.Proof{Path: path, SlotPath: slotPath}, nil
 }
 
+// Roots has the node say the roots of all shards of a segment with this layout
+// and root, and returns them verified; ErrWrongProof is the node's fault. All
+// requests have to be received before.
+func (g *Get) Roots(segment order.SegmentID, layout erasure.Layout, root merkle.Hash) ([]merkle.Hash, error) {
+	if err := layout.Validate(); err != nil {
+		return nil, fmt.Errorf("peer %s: shard roots: %w", g.node.Short(), err)
+	}
+	if len(g.requests) > 0 {
+		panic("nodeclient: Roots while requests are out")
+	}
+	if err := g.sent(g.w.WriteControl(wire.TypeRoots, &pb.Roots{Segment: segment[:]})); err != nil {
+		return nil, err
+	}
+	g.s.NextMessage(g.idle)
+	roots, err := g.receiveRoots(layout)
+	if err := g.received(err); err != nil {
+		return nil, err
+	}
+	if err := merkle.VerifyShardRoots(root, layout, roots); err != nil {
+		return nil, fmt.Errorf("peer %s: %w: %w", g.node.Short(), ErrWrongProof, err)
+	}
+	return roots, nil
+}
+
+// receiveRoots reads one shard root for each slot.
+func (g *Get) receiveRoots(layout erasure.Layout) ([]merkle.Hash, error) {
+	h, err := g.r.Next()
+	switch {
+	case err != nil:
+		return nil, err
+	case h.Type == wire.TypeFail:
+		return nil, readFail(g.r)
+	case h.Type != wire.TypeSegmentRoots:
+		return nil, wire.Unexpected(h, "where shard roots were asked for")
+	}
+	var m pb.SegmentRoots
+	if err := g.r.ReadControl(&m); err != nil {
+		return nil, err
+	}
+	if m.Size != uint64(layout.Size) {
+		return nil, fmt.Errorf("%w: shard roots of a segment of %d bytes, not %d", ErrMisbehaved, m.Size, layout.Size)
+	}
+	if len(m.ShardRoots) != layout.Total*merkle.HashSize {
+		return nil, fmt.Errorf("%w: %d bytes of roots of %d shards", ErrMisbehaved, len(m.ShardRoots), layout.Total)
+	}
+	return merkle.SplitHashes(m.ShardRoots)
+}
+
 // Close ends the stream.
 func (g *Get) Close() error {
 	err := g.s.CloseWrite()

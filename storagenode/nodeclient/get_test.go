@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/cairnstorage/cairn/proto/erasure"
 	"github.com/cairnstorage/cairn/proto/merkle"
 	"github.com/cairnstorage/cairn/proto/order"
 	"github.com/cairnstorage/cairn/proto/pb"
@@ -155,6 +157,74 @@ func TestProofsAreChecked(t *testing.T) {
 				t.Error("leaves were given that are not proved")
 			}
 		})
+	}
+}
+
+func TestRootsAreChecked(t *testing.T) {
+	cases := map[string]struct {
+		answer func(n *node, s nodeStream, m *pb.SegmentRoots)
+		want   error
+		goesOn bool
+	}{
+		"good": {func(n *node, s nodeStream, m *pb.SegmentRoots) { s.w.WriteControl(wire.TypeSegmentRoots, m) }, nil, true},
+		"one changed": {func(n *node, s nodeStream, m *pb.SegmentRoots) {
+			m.ShardRoots[70] ^= 1
+			s.w.WriteControl(wire.TypeSegmentRoots, m)
+		}, ErrWrongProof, true},
+		"swapped": {func(n *node, s nodeStream, m *pb.SegmentRoots) {
+			m.ShardRoots = append(m.ShardRoots[32:], m.ShardRoots[:32]...)
+			s.w.WriteControl(wire.TypeSegmentRoots, m)
+		}, ErrWrongProof, true},
+		"one too few": {func(n *node, s nodeStream, m *pb.SegmentRoots) {
+			m.ShardRoots = m.ShardRoots[32:]
+			s.w.WriteControl(wire.TypeSegmentRoots, m)
+		}, ErrMisbehaved, false},
+		"torn": {func(n *node, s nodeStream, m *pb.SegmentRoots) {
+			m.ShardRoots = m.ShardRoots[1:]
+			s.w.WriteControl(wire.TypeSegmentRoots, m)
+		}, ErrMisbehaved, false},
+		"other size": {func(n *node, s nodeStream, m *pb.SegmentRoots) {
+			m.Size += 64
+			s.w.WriteControl(wire.TypeSegmentRoots, m)
+		}, ErrMisbehaved, false},
+		"not found": {func(n *node, s nodeStream, m *pb.SegmentRoots) {
+			s.w.WriteControl(wire.TypeFail, wire.ToFail(wire.ErrNotFound))
+		}, wire.ErrNotFound, true},
+		"a proof": {func(n *node, s nodeStream, m *pb.SegmentRoots) {
+			s.w.WriteControl(wire.TypeProof, &pb.Proof{})
+		}, ErrMisbehaved, false},
+		"stalls": {func(n *node, s nodeStream, m *pb.SegmentRoots) {}, transport.ErrStalled, false},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			n := newNode(t, func(n *node, s nodeStream) {
+				s.SetIdle(0)
+				s.until(wire.TypeRoots)
+				c.answer(n, s, &pb.SegmentRoots{Size: uint64(n.shard.layout.Size), ShardRoots: merkle.JoinHashes(n.shard.roots)})
+				for s.until(wire.TypeGet) {
+					s.w.WriteData(frame(n.shard.data[:500]))
+				}
+			})
+			var idle time.Duration
+			if c.want == transport.ErrStalled {
+				idle = 50 * time.Millisecond
+			}
+			g := n.openGet(idle)
+			roots, err := g.Roots(n.shard.id, n.shard.layout, n.shard.root)
+			if !errors.Is(err, c.want) || err == nil && !slices.Equal(roots, n.shard.roots) {
+				t.Errorf("got %v, want %v", err, c.want)
+			}
+			if err != nil && roots != nil {
+				t.Error("roots were given that are not proved")
+			}
+			if got, err := n.get(g, 500); (err == nil && bytes.Equal(got, n.shard.data[:500])) != c.goesOn {
+				t.Errorf("the next request: %v", err)
+			}
+		})
+	}
+	n := newNode(t, func(n *node, s nodeStream) {})
+	if _, err := n.openGet(0).Roots(n.shard.id, erasure.Layout{}, n.shard.root); !errors.Is(err, erasure.ErrLayout) {
+		t.Errorf("of no layout: %v", err)
 	}
 }
 

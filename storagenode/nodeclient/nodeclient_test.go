@@ -149,7 +149,7 @@ func (s nodeStream) until(last wire.Type) bool {
 		} else {
 			err = s.r.ReadControl(map[wire.Type]proto.Message{
 				wire.TypeOpen: &pb.Open{}, wire.TypePutBegin: &pb.PutBegin{}, wire.TypePutEnd: &pb.PutEnd{},
-				wire.TypePutCancel: &pb.PutCancel{}, wire.TypeGet: &pb.Get{}, wire.TypeProve: &pb.Prove{},
+				wire.TypePutCancel: &pb.PutCancel{}, wire.TypeGet: &pb.Get{}, wire.TypeProve: &pb.Prove{}, wire.TypeRoots: &pb.Roots{},
 			}[h.Type])
 		}
 		if err != nil || h.Type == last {
