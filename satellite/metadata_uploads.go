@@ -153,12 +153,12 @@ func (v *verifier) commit(ctx context.Context, segments []*pb.Segment, write fun
 		return fmt.Errorf("%w: %d segments in one request, at most %d", satclient.ErrBadRequest, len(segments), meta.MaxAdd)
 	}
 	for try := 1; ; try++ {
-		claims, err := v.claims(ctx, segments)
+		proposals, err := v.proposals(ctx, segments)
 		if err != nil {
 			return err
 		}
 		now := v.now()
-		judged, err := judgement{now: now, oldest: now.Add(-v.staging / 2)}.judge(claims)
+		judged, err := judgement{now: now, oldest: now.Add(-v.staging / 2)}.judge(proposals)
 		if err != nil {
 			return err
 		}
@@ -168,14 +168,14 @@ func (v *verifier) commit(ctx context.Context, segments []*pb.Segment, write fun
 	}
 }
 
-// claims finds the groups by which each segment is to be judged.
-func (v *verifier) claims(ctx context.Context, segments []*pb.Segment) ([]claim, error) {
+// proposals finds the groups by which each segment is to be judged.
+func (v *verifier) proposals(ctx context.Context, segments []*pb.Segment) ([]proposal, error) {
 	type at struct {
 		group uint32
 		epoch uint64
 	}
 	past := make(map[at]*order.Group)
-	claims := make([]claim, len(segments))
+	proposals := make([]proposal, len(segments))
 	for i, s := range segments {
 		if s == nil {
 			return nil, fmt.Errorf("%w: segment %d is empty", satclient.ErrBadRequest, i)
@@ -184,7 +184,7 @@ func (v *verifier) claims(ctx context.Context, segments []*pb.Segment) ([]claim,
 		if err != nil {
 			return nil, err
 		}
-		claims[i] = claim{segment: s, then: &g.Group, current: &g.Group}
+		proposals[i] = proposal{segment: s, then: &g.Group, current: &g.Group}
 		if s.Epoch == g.Epoch {
 			continue
 		}
@@ -197,9 +197,9 @@ func (v *verifier) claims(ctx context.Context, segments []*pb.Segment) ([]claim,
 				return nil, err
 			}
 		}
-		claims[i].then = past[k]
+		proposals[i].then = past[k]
 	}
-	return claims, nil
+	return proposals, nil
 }
 
 // pastGroup reads a group as it was at an earlier epoch.

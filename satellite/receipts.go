@@ -15,8 +15,8 @@ import (
 	"github.com/cairnstorage/cairn/satellite/satclient"
 )
 
-// claim is a segment that an uplink says is stored, and what to judge it by.
-type claim struct {
+// proposal is a segment that an uplink says is stored, and what to judge it by.
+type proposal struct {
 	segment *pb.Segment
 	then    *order.Group // at the epoch the segment was put at
 	current *order.Group // at its newest epoch
@@ -28,38 +28,38 @@ type judgement struct {
 	oldest time.Time // a node may have dropped what it staged before
 }
 
-// judge verifies the receipts of all claims, on all processors. Errors wrap
-// satclient.ErrReceipts or, when a claim makes no sense in itself,
+// judge verifies the receipts of all proposals, on all processors. Errors wrap
+// satclient.ErrReceipts or, when a proposal makes no sense in itself,
 // satclient.ErrBadRequest.
-func (j judgement) judge(claims []claim) ([]meta.NewSegment, error) {
-	segments := make([]meta.NewSegment, len(claims))
+func (j judgement) judge(proposals []proposal) ([]meta.NewSegment, error) {
+	segments := make([]meta.NewSegment, len(proposals))
 	var work errgroup.Group
 	work.SetLimit(runtime.GOMAXPROCS(0))
-	for i := range claims {
+	for i := range proposals {
 		work.Go(func() (err error) {
-			segments[i], err = j.judgeOne(&claims[i])
+			segments[i], err = j.judgeOne(&proposals[i])
 			return err
 		})
 	}
 	return segments, work.Wait()
 }
 
-// judgeOne verifies the receipts of one claim. Success of them are needed at
+// judgeOne verifies the receipts of one proposal. Success of them are needed at
 // the epoch of the put. Should nodes have left the group since, RepairBelow
 // must still hold their slots.
-func (j judgement) judgeOne(c *claim) (meta.NewSegment, error) {
-	n, err := newSegment(c)
+func (j judgement) judgeOne(p *proposal) (meta.NewSegment, error) {
+	n, err := newSegment(p)
 	if err != nil {
 		return meta.NewSegment{}, err
 	}
-	scheme := c.then.Scheme
-	if got := len(c.segment.Receipts); got < scheme.Success || got > scheme.Total {
+	scheme := p.then.Scheme
+	if got := len(p.segment.Receipts); got < scheme.Success || got > scheme.Total {
 		return meta.NewSegment{}, fmt.Errorf("%w: segment %s has %d receipts, and group %d needs %d to %d",
 			satclient.ErrReceipts, n.ID, got, n.Group, scheme.Success, scheme.Total)
 	}
-	want := order.Stored{Segment: n.ID, Root: n.Root, Size: n.Size, Group: c.then, Oldest: j.oldest, Now: j.now}
+	want := order.Stored{Segment: n.ID, Root: n.Root, Size: n.Size, Group: p.then, Oldest: j.oldest, Now: j.now}
 	seen := make([]bool, scheme.Total)
-	for _, signed := range c.segment.Receipts {
+	for _, signed := range p.segment.Receipts {
 		slot, err := slotOf(signed, &want)
 		if err != nil {
 			return meta.NewSegment{}, err
@@ -72,7 +72,7 @@ func (j judgement) judgeOne(c *claim) (meta.NewSegment, error) {
 	}
 	held := 0
 	for slot := range seen {
-		if seen[slot] && c.then.Nodes[slot] == c.current.Nodes[slot] {
+		if seen[slot] && p.then.Nodes[slot] == p.current.Nodes[slot] {
 			n.Held[slot/8] |= 1 << (slot % 8)
 			held++
 		}
@@ -84,9 +84,9 @@ func (j judgement) judgeOne(c *claim) (meta.NewSegment, error) {
 	return n, nil
 }
 
-// newSegment checks what a claim says of its segment, receipts apart.
-func newSegment(c *claim) (n meta.NewSegment, err error) {
-	s := c.segment
+// newSegment checks what a proposal says of its segment, receipts apart.
+func newSegment(p *proposal) (n meta.NewSegment, err error) {
+	s := p.segment
 	if n.ID, err = order.SegmentIDFromBytes(s.Id); err != nil {
 		return n, fmt.Errorf("%w: segment id: %w", satclient.ErrBadRequest, err)
 	}
@@ -96,14 +96,14 @@ func newSegment(c *claim) (n meta.NewSegment, err error) {
 	if s.Size > erasure.MaxSegment {
 		return n, fmt.Errorf("%w: segment %s has %d bytes", satclient.ErrBadRequest, n.ID, s.Size)
 	}
-	if _, err := erasure.NewLayout(c.then.Scheme.Required, c.then.Scheme.Total, int64(s.Size)); err != nil {
+	if _, err := erasure.NewLayout(p.then.Scheme.Required, p.then.Scheme.Total, int64(s.Size)); err != nil {
 		return n, fmt.Errorf("%w: segment %s: %w", satclient.ErrBadRequest, n.ID, err)
 	}
-	if c.current.Scheme != c.then.Scheme {
+	if p.current.Scheme != p.then.Scheme {
 		return n, fmt.Errorf("%w: group %d has another scheme now; upload segment %s again", satclient.ErrReceipts, s.Group, n.ID)
 	}
-	n.Group, n.Epoch, n.Size, n.Root = s.Group, c.current.Epoch, int64(s.Size), merkle.Hash(s.Root)
-	n.Held = make([]byte, (c.then.Scheme.Total+7)/8)
+	n.Group, n.Epoch, n.Size, n.Root = s.Group, p.current.Epoch, int64(s.Size), merkle.Hash(s.Root)
+	n.Held = make([]byte, (p.then.Scheme.Total+7)/8)
 	return n, nil
 }
 
