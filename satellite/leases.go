@@ -151,7 +151,7 @@ func (l *leaser) allow(project meta.ProjectNumber, now time.Time) bool {
 	if l.spent[project] == nil {
 		l.spent[project] = new(allowance)
 	}
-	return l.spent[project].take(now, leaseRate, leaseBurst)
+	return l.spent[project].take(now, 1, leaseRate, leaseBurst)
 }
 
 // allowance is how much may be done at once; the zero value is as much as ever.
@@ -160,15 +160,15 @@ type allowance struct {
 	at   time.Time
 }
 
-// take takes one, if there is one, of what grows by rate a second up to burst.
-func (a *allowance) take(now time.Time, rate, burst float64) bool {
+// take takes n, if there are as many, of what grows by rate a second up to burst.
+func (a *allowance) take(now time.Time, n, rate, burst float64) bool {
 	if gone := now.Sub(a.at).Seconds(); gone > 0 {
 		a.left = min(a.left+gone*rate, burst)
 		a.at = now
 	}
-	if a.left < 1 {
+	if a.left < n {
 		return false
 	}
-	a.left--
+	a.left -= n
 	return true
 }

@@ -56,7 +56,7 @@ func (s *nodesServer) CheckIn(ctx context.Context, m *pb.CheckInRequest) (*pb.Ch
 	if !ahead {
 		s.settling.came(id)
 	}
-	news, behind := tell(mine, m.Cursors, journals)
+	news, behind := s.tell(id, mine, m.Cursors, journals)
 	s.registry.setBehind(id, behind)
 	return &pb.CheckInResponse{
 		IntervalMs: uint32(s.config.CheckIn / time.Millisecond),
@@ -97,7 +97,7 @@ func (s *Satellite) ahead(id ident.ID, cursors []*pb.Cursor, journals map[uint32
 
 // tell makes the news of a node's groups, and counts the journal entries that
 // it has not followed.
-func tell(mine []*group, cursors []*pb.Cursor, journals map[uint32]meta.Journal) (news []*pb.GroupNews, behind uint64) {
+func (s *Satellite) tell(id ident.ID, mine []*group, cursors []*pb.Cursor, journals map[uint32]meta.Journal) (news []*pb.GroupNews, behind uint64) {
 	have := make(map[uint32]*pb.Cursor, len(cursors))
 	for _, c := range cursors {
 		have[c.Group] = c
@@ -107,6 +107,11 @@ func tell(mine []*group, cursors []*pb.Cursor, journals map[uint32]meta.Journal)
 		c := have[g.ID] // nil: the node does not know the group
 		if c.GetEpoch() < g.Epoch {
 			n.Record = g.record
+		}
+		if slot, _, ok := g.slotOf(id); ok {
+			if claim := s.claims.get(meta.ClaimKey{Group: g.ID, Slot: slot, Node: id}); claim != nil {
+				n.Claim = claim.digest[:]
+			}
 		}
 		if c.GetSeq() < n.Head {
 			behind += n.Head - c.GetSeq()

@@ -31,7 +31,27 @@ const (
 // group is a placement group at its newest epoch. It is never changed.
 type group struct {
 	order.Group
-	record *pb.Signed
+	record     *pb.Signed
+	successors map[int]ident.ID // by slot: who is to take over from a holder that leaves
+}
+
+// slotOf returns the slot that a node holds, or is to take over.
+func (g *group) slotOf(id ident.ID) (slot int, successor, ok bool) {
+	if slot, ok = g.SlotOf(id); ok {
+		return slot, false, true
+	}
+	for slot, next := range g.successors {
+		if next == id {
+			return slot, true, true
+		}
+	}
+	return 0, false, false
+}
+
+// entitled says whether a node has something to claim for a slot.
+func (g *group) entitled(k meta.ClaimKey) bool {
+	slot, _, ok := g.slotOf(k.Node)
+	return ok && slot == k.Slot
 }
 
 // groups is the satellite's view in memory of its placement groups, and plans
@@ -95,6 +115,12 @@ func (g *groups) get(id uint32) (*group, error) {
 		return found, nil
 	}
 	return nil, fmt.Errorf("%w: %d", satclient.ErrGroupNotFound, id)
+}
+
+// entitled says whether a node holds the slot of a claim, or is to take it over.
+func (g *groups) entitled(k meta.ClaimKey) bool {
+	found, err := g.get(k.Group)
+	return err == nil && found.entitled(k)
 }
 
 // of returns the groups that a node holds a slot of.

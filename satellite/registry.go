@@ -65,6 +65,18 @@ type node struct {
 	stored    time.Time // when its record was stored last
 	dirty     bool      // its record should be stored soon
 	behind    uint64    // journal entries not followed at the last check-in
+	calls     [calls]allowance
+}
+
+// Calls of nodes that are bounded for each.
+const (
+	callClaim = iota // by the claim
+	calls
+)
+
+// bounds holds how many of each call a node may make: a second, and at once.
+var bounds = [calls]struct{ rate, burst float64 }{
+	callClaim: {claimRate, claimBurst},
 }
 
 // openRegistry reads the nodes that are known.
@@ -113,6 +125,21 @@ func (r *registry) checkIn(ctx context.Context, id ident.ID, m *pb.CheckInReques
 	return nil
 }
 
+// spend takes n from what a node may call. Errors: satclient.ErrBusy, or
+// satclient.ErrDenied for a node that has never checked in.
+func (r *registry) spend(id ident.ID, call, n int) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	known := r.nodes[id]
+	if known == nil {
+		return fmt.Errorf("%w: check in first", satclient.ErrDenied)
+	}
+	if !known.calls[call].take(r.now(), float64(n), bounds[call].rate, bounds[call].burst) {
+		return fmt.Errorf("%w: too many requests of this node", satclient.ErrBusy)
+	}
+	return nil
+}
+
 // meet makes a node known that is not yet.
 func (r *registry) meet(ctx context.Context, said meta.Node, now time.Time) error {
 	r.mu.Lock()
@@ -139,7 +166,7 @@ func (r *registry) meet(ctx context.Context, said meta.Node, now time.Time) erro
 
 // admit takes the place of a new node, if there is one. mu is held.
 func (r *registry) admit(now time.Time) bool {
-	return len(r.nodes) < maxNodes && r.places.take(now, newcomerRate, newcomerBurst)
+	return len(r.nodes) < maxNodes && r.places.take(now, 1, newcomerRate, newcomerBurst)
 }
 
 // forget drops the nodes that have not been seen for long, unless needed.

@@ -119,6 +119,7 @@ type Satellite struct {
 
 	registry *registry
 	groups   *groups
+	claims   *claims
 	settling *settling
 	trouble  atomic.Pointer[meta.Trouble] // nil: none
 
@@ -182,6 +183,9 @@ func (s *Satellite) recall(ctx context.Context) (err error) {
 	if err := openGroups(ctx, s.groups, DefaultScheme); err != nil {
 		return err
 	}
+	if s.claims, err = openClaims(ctx, s.meta, s.groups, s.now, s.log); err != nil {
+		return err
+	}
 	if err := s.settle(ctx); err != nil {
 		return err
 	}
@@ -233,7 +237,8 @@ func (s *Satellite) Run(ctx context.Context) error {
 	err := s.run(ctx)
 	if s.registry != nil {
 		// The last word on nodes; ctx has ended by now.
-		err = errors.Join(err, s.registry.store(context.WithoutCancel(ctx), true))
+		last := context.WithoutCancel(ctx)
+		err = errors.Join(err, s.registry.store(last, true), s.storeClaims(last))
 	}
 	return errors.Join(err, s.Close())
 }
@@ -272,6 +277,7 @@ func (s *Satellite) run(ctx context.Context) error {
 	})
 	group.Go(func() error { return s.groups.keepPlanning(ctx, s.config.Settle) })
 	group.Go(func() error { return s.every(ctx, 10*time.Second, "store node records", s.storeNodes) })
+	group.Go(func() error { return s.every(ctx, 10*time.Second, "store claims", s.storeClaims) })
 	group.Go(func() error { return s.every(ctx, time.Minute, "expire uploads", s.expire) })
 	group.Go(func() error { return s.every(ctx, time.Hour, "forget nodes", s.forgetNodes) })
 	return group.Wait()

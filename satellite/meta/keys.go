@@ -27,6 +27,7 @@ import (
 //	'h' group:4                               head of a group's journal
 //	'j' group:4 seq:8                         journal entry
 //	'd' node id:32                            node
+//	'c' group:4 slot:1 node id:32             newest claim of a node on a slot
 //	't'                                       trouble
 //
 // An encrypted object key is a sequence of components, each a canonical
@@ -50,6 +51,7 @@ const (
 	kindHead        = 'h'
 	kindEntry       = 'j'
 	kindNode        = 'd'
+	kindClaim       = 'c'
 	kindTrouble     = 't'
 )
 
@@ -148,6 +150,20 @@ func groupKey(id uint32, epoch uint64) []byte {
 func headKey(id uint32) []byte              { return u32([]byte{kindHead}, id) }
 func entryKey(id uint32, seq uint64) []byte { return u64(u32([]byte{kindEntry}, id), seq) }
 func nodeKey(id ident.ID) []byte            { return append([]byte{kindNode}, id[:]...) }
+func claimKey(k ClaimKey) []byte {
+	return append(append(u32([]byte{kindClaim}, k.Group), byte(k.Slot)), k.Node[:]...)
+}
+
+func parseClaimKey(k []byte) (c ClaimKey, err error) {
+	if len(k) != 1+4+1+len(c.Node) {
+		return c, fmt.Errorf("%w: claim under key %x", ErrDamaged, k)
+	}
+	c.Group, c.Slot = binary.BigEndian.Uint32(k[1:]), int(k[5])
+	if c.Node, err = ident.IDFromBytes(k[6:]); err != nil {
+		return c, fmt.Errorf("%w: claim under key %x", ErrDamaged, k)
+	}
+	return c, nil
+}
 
 // componentEnd returns where the first component of key ends.
 func componentEnd(key []byte) (int, error) {

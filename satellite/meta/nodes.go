@@ -9,23 +9,36 @@ import (
 	"github.com/cairnstorage/cairn/satellite/kv"
 )
 
-// maxNodesTx bounds the bytes of records that PutNodes writes in one
-// transaction: nodes choose how long theirs are.
-const maxNodesTx = 1 << 20
+// maxRecordsTx bounds the bytes of records that are written in one transaction:
+// nodes choose how long theirs are.
+const maxRecordsTx = 1 << 20
 
 // PutNodes stores what is known of nodes, many of them in several transactions.
 func (s *Store) PutNodes(ctx context.Context, nodes []Node) error {
-	for len(nodes) > 0 {
-		n := 0 // how many fit
-		for size := 0; n < len(nodes) && (n == 0 || size < maxNodesTx); n++ {
-			if nodes[n].ID.IsZero() {
-				return fmt.Errorf("%w: node without id", ErrInvalid)
+	return s.putAll(ctx, len(nodes), func(i int) (key, value []byte, err error) {
+		if nodes[i].ID.IsZero() {
+			return nil, nil, fmt.Errorf("%w: node without id", ErrInvalid)
+		}
+		return nodeKey(nodes[i].ID), nodes[i].encode(), nil
+	})
+}
+
+// putAll stores n records in as many transactions as it takes. When one is
+// refused those before it may be stored.
+func (s *Store) putAll(ctx context.Context, n int, record func(i int) (key, value []byte, err error)) error {
+	for done := 0; done < n; {
+		var batch []kv.Pair
+		for size := 0; done < n && size < maxRecordsTx; done++ {
+			key, value, err := record(done)
+			if err != nil {
+				return err
 			}
-			size += len(nodes[n].encode())
+			batch = append(batch, kv.Pair{Key: key, Value: value})
+			size += len(key) + len(value)
 		}
 		err := s.kv.Update(ctx, func(tx kv.Tx) error {
-			for i := range nodes[:n] {
-				if err := tx.Set(nodeKey(nodes[i].ID), nodes[i].encode()); err != nil {
+			for _, p := range batch {
+				if err := tx.Set(p.Key, p.Value); err != nil {
 					return err
 				}
 			}
@@ -34,27 +47,35 @@ func (s *Store) PutNodes(ctx context.Context, nodes []Node) error {
 		if err != nil {
 			return err
 		}
-		nodes = nodes[n:]
+	}
+	return nil
+}
+
+// deleteAll forgets records; those that are not there are no error.
+func (s *Store) deleteAll(ctx context.Context, keys [][]byte) error {
+	for batch := range slices.Chunk(keys, batchWork) {
+		err := s.kv.Update(ctx, func(tx kv.Tx) error {
+			for _, key := range batch {
+				if err := tx.Delete(key); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
 // DeleteNodes forgets nodes; those that are not there are no error.
 func (s *Store) DeleteNodes(ctx context.Context, ids []ident.ID) error {
-	for batch := range slices.Chunk(ids, batchWork) {
-		err := s.kv.Update(ctx, func(tx kv.Tx) error {
-			for _, id := range batch {
-				if err := tx.Delete(nodeKey(id)); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
+	keys := make([][]byte, len(ids))
+	for i, id := range ids {
+		keys[i] = nodeKey(id)
 	}
-	return nil
+	return s.deleteAll(ctx, keys)
 }
 
 // Nodes returns every node, by the bytes of its id.

@@ -7,6 +7,7 @@ import (
 	"github.com/cairnstorage/cairn/proto/ident"
 	"github.com/cairnstorage/cairn/proto/order"
 	"github.com/cairnstorage/cairn/proto/pb"
+	"github.com/cairnstorage/cairn/proto/seqset"
 )
 
 // The values, as sequences of uvarints, length-prefixed bytes and fixed
@@ -346,6 +347,25 @@ func decodeNode(id ident.ID, v []byte) (Node, error) {
 	}
 	d.bad = n.Remote.UnmarshalBinary([]byte(d.string())) != nil || d.bad
 	return n, d.done("node " + id.String())
+}
+
+func (c *Claim) encode() []byte {
+	b := []byte{formatVersion}
+	b = putSeconds(b, c.LostAt)
+	b = putBytes(b, c.Lost.Encode(nil))
+	b = putBytes(b, c.Signed.GetBody())
+	return putBytes(b, c.Signed.GetSignature())
+}
+
+// decodeClaim returns a claim that shares v's memory.
+func decodeClaim(k ClaimKey, v []byte) (Claim, error) {
+	d := decoder{b: v}
+	d.bad = d.byte() != formatVersion
+	c := Claim{ClaimKey: k, LostAt: d.seconds()}
+	lost, err := seqset.Decode(d.bytes(), order.MaxClaimRuns)
+	d.bad = d.bad || err != nil
+	c.Lost, c.Signed = lost, &pb.Signed{Body: d.bytes(), Signature: d.bytes()}
+	return c, d.done(fmt.Sprintf("claim on slot %d of group %d", k.Slot, k.Group))
 }
 
 func (t *Trouble) encode() []byte {

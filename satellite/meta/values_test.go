@@ -18,6 +18,7 @@ import (
 	"github.com/cairnstorage/cairn/proto/merkle"
 	"github.com/cairnstorage/cairn/proto/order"
 	"github.com/cairnstorage/cairn/proto/pb"
+	"github.com/cairnstorage/cairn/proto/seqset"
 )
 
 var update = flag.Bool("update", false, "write testdata/values.txt anew: stores in use become unreadable")
@@ -79,6 +80,10 @@ func values() []value {
 			return encodeSigned(s), err
 		}},
 		{"node", node.encode(), again(pointer(func(v []byte) (Node, error) { return decodeNode(ident.ID{1}, v) }))},
+		{"claim", (&Claim{
+			Signed: &pb.Signed{Body: []byte("body"), Signature: bytes.Repeat([]byte{3}, 64)},
+			Lost:   seqset.Set{{First: 3, Last: 4}, {First: 100, Last: 300}}, LostAt: when,
+		}).encode(), again(pointer(func(v []byte) (Claim, error) { return decodeClaim(ClaimKey{}, v) }))},
 		{"trouble", (&Trouble{Text: "lost", Since: when, Heads: map[uint32]uint64{3: 1, 1: 1 << 40}}).encode(), again(pointer(decodeTrouble))},
 	}
 }
