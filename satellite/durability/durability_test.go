@@ -106,6 +106,33 @@ func TestRate(t *testing.T) {
 	}
 }
 
+// Each figure of independent failures is that of the chain it speaks of.
+func TestIndependent(t *testing.T) {
+	in := network(t, "4/6/9/10")
+	in.Observed, in.Detect, in.Rebuild = Observed{NodeYears: 92, Failures: 49}, 100*time.Hour, 300*time.Hour
+	r := estimate(t, in)
+	of := func(slots int, rate float64) chain { return newChain(slots, 4, rate, 100.0/8766, 300.0/8766) }
+	whole, g := of(10, 0.5), math.Log(400)
+	for name, c := range map[string]struct {
+		got  Chance
+		want float64
+	}{
+		"whole":          {r.Independent.Whole.Group, whole.logLoss(1)},
+		"whole, any":     {r.Independent.Whole.Network, logAny(whole.logLoss(1), g)},
+		"short":          {r.Independent.Short.Group, of(9, 0.5).logLoss(1)},
+		"short, any":     {r.Independent.Short.Network, logAny(of(9, 0.5).logLoss(1), g)},
+		"healing":        {r.Independent.Healing, whole.logRuin()[1]},
+		"high rate":      {r.Independent.High.Group, of(10, r.FailureRate.High).logLoss(1)},
+		"high rate, any": {r.Independent.High.Network, logAny(of(10, r.FailureRate.High).logLoss(1), g)},
+	} {
+		near(t, name, math.Log(c.got.Probability), c.want, 1e-9)
+	}
+	near(t, "years", math.Log(r.Independent.Years), whole.logYears(), 1e-9)
+	if r.FailureRate.PerYear != 0.5 || r.FailureRate.High <= 0.5 {
+		t.Errorf("%+v", r.FailureRate)
+	}
+}
+
 // More of what is bad is never better.
 func TestReportIsMonotone(t *testing.T) {
 	base := network(t, "10/14/16/20")

@@ -16,7 +16,8 @@ const (
 type Observed struct {
 	NodeYears float64 `json:"node_years"` // that nodes held slots, summed over all nodes
 	// Failures counts nodes whose slots had to be filled anew: gone for longer
-	// than the grace period or disqualified. A graceful exit is no failure.
+	// than the grace period, even if they came back later, or disqualified. A
+	// graceful exit is no failure.
 	Failures int64 `json:"failures"`
 }
 
