@@ -47,6 +47,10 @@ type Answer struct {
 	Status Status
 	Leaf   []byte
 	Proof  merkle.Proof
+	// Claim is the Digest of the node's newest claim on the group. A node gives
+	// it when it is Missing or Corrupt what it, too, knows as a live entry, with
+	// the number and the root in the challenge. Otherwise it is zero.
+	Claim merkle.Hash
 }
 
 // Hash stands for the answer in a report that was signed.
@@ -57,7 +61,16 @@ func (a *Answer) Hash() merkle.Hash {
 	b = append(b, merkle.JoinHashes(a.Proof.Path)...)
 	b = binary.BigEndian.AppendUint16(b, uint16(len(a.Proof.SlotPath)))
 	b = append(b, merkle.JoinHashes(a.Proof.SlotPath)...)
-	return sha256.Sum256(append(b, a.Leaf...))
+	b = append(b, a.Leaf...)
+	return sha256.Sum256(append(b, a.claim()...))
+}
+
+// claim is the bytes of a.Claim, if there is one.
+func (a *Answer) claim() []byte {
+	if a.Claim == (merkle.Hash{}) {
+		return nil
+	}
+	return a.Claim[:]
 }
 
 // AnswersHash stands for answers with these hashes, in order.
@@ -69,7 +82,7 @@ func AnswersHash(answers []merkle.Hash) merkle.Hash {
 func (a *Answer) Message() *pb.AuditAnswer {
 	return &pb.AuditAnswer{
 		Status: pb.AnswerStatus(a.Status), Leaf: a.Leaf,
-		Path: merkle.JoinHashes(a.Proof.Path), SlotPath: merkle.JoinHashes(a.Proof.SlotPath),
+		Path: merkle.JoinHashes(a.Proof.Path), SlotPath: merkle.JoinHashes(a.Proof.SlotPath), Claim: a.claim(),
 	}
 }
 
@@ -90,5 +103,19 @@ func AnswerFrom(m *pb.AuditAnswer) (a Answer, err error) {
 	if a.Proof.SlotPath, err = merkle.SplitHashes(m.SlotPath); err != nil {
 		return a, refuse(ErrMalformed, "slot path: %v", err)
 	}
-	return a, nil
+	return a, a.readClaim(m.Claim)
+}
+
+// readClaim takes the hash of a claim, where one may be.
+func (a *Answer) readClaim(raw []byte) (err error) {
+	if len(raw) == 0 {
+		return nil
+	}
+	if a.Status != Missing && a.Status != Corrupt {
+		return refuse(ErrMalformed, "answer %s names a claim", a.Status)
+	}
+	if a.Claim, err = hashField(raw, "claim"); err == nil && a.Claim == (merkle.Hash{}) {
+		err = refuse(ErrMalformed, "answer names a claim of zeros")
+	}
+	return err
 }

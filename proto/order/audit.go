@@ -58,6 +58,12 @@ func (c *Challenge) Validate() error {
 	return nil
 }
 
+// Verify checks the proof in an answer to a valid challenge, against the root
+// alone. Error: merkle.ErrProof.
+func (c *Challenge) Verify(a *Answer) error {
+	return merkle.VerifyProof(c.Root, c.Layout, c.Slot, c.Leaf, 1, a.Leaf, a.Proof)
+}
+
 // Message is the challenge as it travels.
 func (c *Challenge) Message() *pb.Challenge {
 	return &pb.Challenge{

@@ -24,6 +24,7 @@ func testAnswers() []Answer {
 	return []Answer{
 		{Status: Proved, Leaf: make([]byte, 4096), Proof: merkle.Proof{Path: []merkle.Hash{{1}, {2}}, SlotPath: []merkle.Hash{{3}}}},
 		{Status: Missing}, {Status: Corrupt}, {Status: Unavailable},
+		{Status: Missing, Claim: merkle.Hash{1}}, {Status: Corrupt, Claim: merkle.Hash{2}},
 	}
 }
 
@@ -81,6 +82,11 @@ func TestHashesBind(t *testing.T) {
 	answer(Proved, zeros, 1, 0)
 	answer(Proved, zeros, 0, 1)
 	answer(Proved, "", 1, 1)
+	for _, s := range []Status{Missing, Corrupt} {
+		for _, claim := range []merkle.Hash{{1}, {31: 1}} {
+			add("claim", (&Answer{Status: s, Claim: claim}).Hash())
+		}
+	}
 
 	audit := testAudit()
 	request := RequestHash(audit.Nonce, audit.Issued, audit.Hashes())
@@ -130,6 +136,10 @@ func TestBadAudits(t *testing.T) {
 		"leaf too long":        {Status: pb.AnswerStatus_ANSWER_STATUS_PROVED, Leaf: make([]byte, 4097)},
 		"path too long":        {Status: pb.AnswerStatus_ANSWER_STATUS_PROVED, Path: make([]byte, 33*32)},
 		"corrupt with a proof": {Status: pb.AnswerStatus_ANSWER_STATUS_CORRUPT, SlotPath: make([]byte, 32)},
+		"half a claim":         {Status: pb.AnswerStatus_ANSWER_STATUS_MISSING, Claim: make([]byte, 31)},
+		"claim of zeros":       {Status: pb.AnswerStatus_ANSWER_STATUS_MISSING, Claim: make([]byte, 32)},
+		"proof with a claim":   {Status: pb.AnswerStatus_ANSWER_STATUS_PROVED, Claim: []byte("0123456789abcdef0123456789abcdef")},
+		"claim without a word": {Status: pb.AnswerStatus_ANSWER_STATUS_UNAVAILABLE, Claim: []byte("0123456789abcdef0123456789abcdef")},
 	} {
 		if a, err := AnswerFrom(m); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%s: %+v, %v", name, a, err)

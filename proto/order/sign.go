@@ -5,6 +5,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/minio/sha256-simd"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/cairnstorage/cairn/proto/ident"
@@ -46,6 +47,9 @@ func open(signed *pb.Signed, signer ident.ID, context string, m proto.Message) e
 	}
 	return parse(signed.Body, context, m)
 }
+
+// Digest is the hash of a record's body, which names it.
+func Digest(signed *pb.Signed) merkle.Hash { return sha256.Sum256(signed.GetBody()) }
 
 func bound(signed *pb.Signed, context string) error {
 	switch {

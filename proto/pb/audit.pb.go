@@ -249,11 +249,14 @@ func (x *Challenge) GetLeaf() uint32 {
 
 // AuditAnswer answers one challenge; there is one for each, in order.
 type AuditAnswer struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Status        AnswerStatus           `protobuf:"varint,1,opt,name=status,proto3,enum=cairn.v1.AnswerStatus" json:"status,omitempty"`
-	Leaf          []byte                 `protobuf:"bytes,2,opt,name=leaf,proto3" json:"leaf,omitempty"` // the rest is set when proved
-	Path          []byte                 `protobuf:"bytes,3,opt,name=path,proto3" json:"path,omitempty"` // hashes, 32 bytes each
-	SlotPath      []byte                 `protobuf:"bytes,4,opt,name=slot_path,json=slotPath,proto3" json:"slot_path,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Status   AnswerStatus           `protobuf:"varint,1,opt,name=status,proto3,enum=cairn.v1.AnswerStatus" json:"status,omitempty"`
+	Leaf     []byte                 `protobuf:"bytes,2,opt,name=leaf,proto3" json:"leaf,omitempty"` // the rest is set when proved
+	Path     []byte                 `protobuf:"bytes,3,opt,name=path,proto3" json:"path,omitempty"` // hashes, 32 bytes each
+	SlotPath []byte                 `protobuf:"bytes,4,opt,name=slot_path,json=slotPath,proto3" json:"slot_path,omitempty"`
+	// With MISSING and CORRUPT: the hash of the node's newest claim on the group,
+	// when the challenge is on an entry that the node, too, knows as live.
+	Claim         []byte `protobuf:"bytes,5,opt,name=claim,proto3" json:"claim,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -312,6 +315,13 @@ func (x *AuditAnswer) GetPath() []byte {
 func (x *AuditAnswer) GetSlotPath() []byte {
 	if x != nil {
 		return x.SlotPath
+	}
+	return nil
+}
+
+func (x *AuditAnswer) GetClaim() []byte {
+	if x != nil {
+		return x.Claim
 	}
 	return nil
 }
@@ -562,12 +572,13 @@ const file_audit_proto_rawDesc = "" +
 	"\brequired\x18\x06 \x01(\rR\brequired\x12\x14\n" +
 	"\x05total\x18\a \x01(\rR\x05total\x12\x12\n" +
 	"\x04size\x18\b \x01(\x04R\x04size\x12\x12\n" +
-	"\x04leaf\x18\t \x01(\rR\x04leaf\"\x82\x01\n" +
+	"\x04leaf\x18\t \x01(\rR\x04leaf\"\x98\x01\n" +
 	"\vAuditAnswer\x12.\n" +
 	"\x06status\x18\x01 \x01(\x0e2\x16.cairn.v1.AnswerStatusR\x06status\x12\x12\n" +
 	"\x04leaf\x18\x02 \x01(\fR\x04leaf\x12\x12\n" +
 	"\x04path\x18\x03 \x01(\fR\x04path\x12\x1b\n" +
-	"\tslot_path\x18\x04 \x01(\fR\bslotPath\"5\n" +
+	"\tslot_path\x18\x04 \x01(\fR\bslotPath\x12\x14\n" +
+	"\x05claim\x18\x05 \x01(\fR\x05claim\"5\n" +
 	"\tAuditDone\x12(\n" +
 	"\x06report\x18\x01 \x01(\v2\x10.cairn.v1.SignedR\x06report\"M\n" +
 	"\tInventory\x12\x14\n" +
