@@ -39,8 +39,8 @@ func (a *app) command() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
-			if a.output != "text" && a.output != "json" {
-				return fmt.Errorf("-o %s: use text or json", a.output)
+			if err := a.checkOutput(); err != nil {
+				return err
 			}
 			if a.dir == "" {
 				return errors.New("which satellite? Give its directory with --dir DIR")
@@ -58,8 +58,15 @@ func (a *app) command() *cobra.Command {
 	project := family("project", "Projects and their access grants", a.projectCreate(), a.projectGrant(), a.projectList())
 	node := family("node", "Storage nodes", a.nodeList())
 	group := family("group", "Placement groups", a.groupList())
-	root.AddCommand(a.run(), project, node, group, a.status(), a.acceptLoss())
+	root.AddCommand(a.run(), project, node, group, a.evidence(), a.status(), a.acceptLoss())
 	return root
+}
+
+func (a *app) checkOutput() error {
+	if a.output != "text" && a.output != "json" {
+		return fmt.Errorf("-o %s: use text or json", a.output)
+	}
+	return nil
 }
 
 // family is a command that only has others below it.
