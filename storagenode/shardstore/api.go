@@ -30,6 +30,8 @@ var (
 	ErrTooLong = errors.New("shard is longer than announced")
 	// ErrCorrupt: the shard was damaged on disk.
 	ErrCorrupt = errors.New("shard was damaged on disk")
+	// ErrUnreadable: the disk failed to read the shard, which may be sound.
+	ErrUnreadable = errors.New("disk failed to read the shard")
 	// ErrLocked: another process uses the data directory.
 	ErrLocked = durable.ErrLocked
 	// ErrIndex: the index is missing or damaged and has to be made again.
@@ -64,6 +66,7 @@ type Info struct {
 	Root    merkle.Hash // of the segment
 	Created time.Time   // when it was committed here
 	Live    bool        // its group's journal has confirmed it
+	Seq     uint64      // live: the number of its live journal entry; else 0
 }
 
 // Size is the number of the shard's bytes.
@@ -71,11 +74,19 @@ func (i Info) Size() int64 { return i.Layout.ShardSize() }
 
 // An Entry is one line of a group's journal, as far as the store cares.
 type Entry struct {
-	Seq     uint64
+	Seq     uint64 // from 1 on
 	Segment order.SegmentID
 	Live    bool        // else a tombstone
 	Root    merkle.Hash // live entries: of the segment
 	Size    int64       // live entries: of the segment, in bytes of ciphertext
+}
+
+// A Missing is a live journal entry whose shard is not held.
+type Missing struct {
+	Seq     uint64
+	Segment order.SegmentID
+	Size    int64       // of the segment, in bytes of ciphertext
+	Root    merkle.Hash // of the segment
 }
 
 // Usage says how much of the disks is taken.
@@ -97,6 +108,8 @@ type DirUsage struct {
 	Free    int64
 	Shards  int
 	Staged  int
-	Missing int    // as far as this directory knows: others may know of the same
-	Trouble string // why the directory cannot be used, or empty
+	Missing int // as far as this directory knows: others may know of the same
+	// Unreadable is how many shards the disk failed to read; see Store.Verify.
+	Unreadable int
+	Trouble    string // why the directory cannot be used, or empty
 }

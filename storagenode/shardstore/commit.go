@@ -45,7 +45,7 @@ func (w *Writer) prepare(ctx context.Context, m *Meta) (*commit, error) {
 		Info:  Info{Key: m.Key, Slot: m.Slot, Layout: m.Layout, Root: m.Root, Created: m.Created},
 		place: w.place,
 	}
-	if err := w.s.holds(c); err != nil || c.held {
+	if err := w.s.holds(ctx, c); err != nil || c.held {
 		return c, err
 	}
 	return c, w.put(encodeFooter(w.dir.identity, w.place, m, subtrees), w.place.footerOffset())
@@ -53,7 +53,7 @@ func (w *Writer) prepare(ctx context.Context, m *Meta) (*commit, error) {
 
 // holds finds out whether the shard is here already. One that turns out to be
 // damaged is forgotten. Another under the same key is ErrMismatch.
-func (s *Store) holds(c *commit) error {
+func (s *Store) holds(ctx context.Context, c *commit) error {
 	d, old, err := s.lookup(c.entry.Key)
 	if errors.Is(err, ErrNotFound) {
 		return nil
@@ -64,9 +64,10 @@ func (s *Store) holds(c *commit) error {
 	if err != nil {
 		return err
 	}
-	err = d.verify(old)
+	err = d.verify(ctx, old, false)
 	if errors.Is(err, ErrCorrupt) {
-		return s.forget(d, old)
+		_, err = s.forget(d, old)
+		return err
 	}
 	c.entry, c.held = old, err == nil
 	return err
@@ -78,24 +79,6 @@ func sameShard(a, b *entry) error {
 		return fmt.Errorf("%w: segment %s is already held with another root or slot", ErrMismatch, a.Segment)
 	}
 	return nil
-}
-
-// verify reads a whole shard and returns ErrCorrupt if it is damaged.
-func (d *dir) verify(e entry) error {
-	v, err := d.acquire(e.place)
-	if err != nil {
-		return err
-	}
-	defer d.letGo(v, e.place)
-	rec := &record{place: e.place, key: e.Key}
-	rec.meta, rec.subtrees, err = readFooter(v.file, d.identity, e.place)
-	if errors.Is(err, errFormat) {
-		return fmt.Errorf("%w: %w", ErrCorrupt, err)
-	}
-	if err != nil {
-		return err
-	}
-	return verifyData(v.file, rec, make([]byte, 256<<10))
 }
 
 // synced ends a batch of commits: those that could be synced go into the
@@ -142,6 +125,9 @@ func (s *Store) enterIndex(batch []*commit) {
 		if err := s.unmark(d, marked); err != nil {
 			d.log.Warn("shards that came late are still marked as missing; the next start sets that right", "error", err)
 		}
+		for _, key := range marked {
+			s.changed(key.Group)
+		}
 	}
 	s.index.Unlock()
 	for _, c := range batch {
@@ -172,7 +158,7 @@ func (s *Store) enterAll(txn *badger.Txn, d *dir, batch []*commit) (marked []Key
 			c.err = fmt.Errorf("%w: the journal has segment %s with another root", ErrMismatch, c.entry.Segment)
 			continue
 		}
-		if c.entry.Live = missing; missing {
+		if c.entry.Live, c.entry.Seq = missing, m.seq; missing {
 			marked = append(marked, c.entry.Key)
 		}
 		if err := setEntry(txn, c.entry); err != nil {
@@ -197,14 +183,18 @@ func (s *Store) lookupIn(txn *badger.Txn, in *dir, key Key) (e entry, ok bool, e
 	return entry{}, false, nil
 }
 
-// lookupMark finds the mark of a missing shard in any directory.
-func (s *Store) lookupMark(key Key) (m mark, ok bool, err error) {
+// lookupMark finds the newest mark of a missing shard in any directory.
+func (s *Store) lookupMark(key Key) (newest mark, found bool, err error) {
 	for _, d := range s.dirs {
-		if m, ok, err = d.index.mark(key); ok || err != nil {
-			return m, ok, err
+		m, ok, err := d.index.mark(key)
+		if err != nil {
+			return mark{}, false, err
+		}
+		if ok && m.seq > newest.seq {
+			newest, found = m, true
 		}
 	}
-	return mark{}, false, nil
+	return newest, found, nil
 }
 
 // unmark takes out the marks of shards that d has now. Its own mark goes with

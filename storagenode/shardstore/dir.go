@@ -54,6 +54,8 @@ type dir struct {
 	missing  int
 	appended int64   // bytes of records since the checkpoint
 	punched  []place // since the checkpoint, so not durably
+	sound    uint64  // shards that Verify has read well
+	unread   map[place]failing
 	trouble  error
 }
 
@@ -387,6 +389,7 @@ func (d *dir) usage() DirUsage {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	u.Used, u.Shards, u.Staged, u.Missing = d.used, d.shards, d.staged, d.missing
+	u.Unreadable = len(d.unread)
 	if d.trouble != nil {
 		u.Trouble = d.trouble.Error()
 	}

@@ -21,6 +21,7 @@ func openDir(path, known string, cfg *Config) (_ *dir, err error) {
 		punchFile:  cfg.punch,
 		log:        cfg.Logger.With("data", path),
 		volumes:    make(map[uint32]*volume),
+		unread:     make(map[place]failing),
 	}
 	if known != "" && isEmpty(path) {
 		return nil, fmt.Errorf("%w: %s did hold one: check that its disk is mounted", ErrLost, path)

@@ -73,6 +73,13 @@ func nextData(f *os.File, offset int64) (next int64, ok bool, err error) {
 	return max(next/pageSize*pageSize, offset), true, nil
 }
 
+// dropCache asks the system to forget what it has of f in memory, so that the
+// disk itself is read, and what was read once does not displace what is read
+// often. It may decline.
+func dropCache(f *os.File, offset, length int64) {
+	_ = call("advise on", f, func(fd int) error { return unix.Fadvise(fd, offset, length, unix.FADV_DONTNEED) })
+}
+
 // isFull tells errors that mean that no room is left.
 func isFull(err error) bool {
 	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)

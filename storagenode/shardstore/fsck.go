@@ -251,7 +251,8 @@ func (c *checker) checkRecord(f *os.File, rec *record) error {
 	var err error
 	has := false
 	if c.index != nil {
-		if known, has, err = c.index.get(rec.key); err != nil {
+		known, has, err = c.index.get(rec.key)
+		if err != nil && !errors.Is(err, errFormat) { // checkEntries tells of those
 			return err
 		}
 	}

@@ -9,11 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"time"
 
-	"github.com/cairnstorage/cairn/proto/erasure"
-	"github.com/cairnstorage/cairn/proto/merkle"
-	"github.com/cairnstorage/cairn/proto/order"
 	"github.com/cairnstorage/cairn/storagenode/internal/durable"
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
@@ -26,38 +22,6 @@ import (
 type index struct {
 	path string
 	db   *badger.DB
-}
-
-// The first byte of a key says what it is for.
-const (
-	keyIdentity   = 'i' // → id of the data directory
-	keyShard      = 's' // group, segment → entry
-	keyStaged     = 'e' // created, group, segment → nothing: the staged shards by age
-	keyMissing    = 'm' // group, segment → mark
-	keyPunch      = 'p' // volume, page → pages: deleted, maybe not yet punched
-	keyCursor     = 'j' // group → sequence number
-	keyCheckpoint = 'c' // → volume, page
-)
-
-const (
-	entrySize = 72
-	markSize  = 48
-
-	stateStaged = 0
-	stateLive   = 1
-)
-
-// An entry is what the index says of a shard.
-type entry struct {
-	Info
-	place
-}
-
-// A mark stands for a live journal entry without its shard.
-type mark struct {
-	seq  uint64
-	size int64
-	root merkle.Hash
 }
 
 // openIndex opens the index in path, or makes it. Badger panics over some
@@ -177,12 +141,20 @@ func read(txn *badger.Txn, key []byte, f func(value []byte) error) (bool, error)
 // scan gives all keys with a prefix, and their values, to f, in order, until
 // it returns errStop.
 func scan(txn *badger.Txn, prefix []byte, f func(key, value []byte) error) error {
+	return scanAfter(txn, prefix, prefix, f)
+}
+
+// scanAfter is scan for the keys that come after one.
+func scanAfter(txn *badger.Txn, prefix, after []byte, f func(key, value []byte) error) error {
 	opts := badger.DefaultIteratorOptions
 	opts.Prefix = prefix
 	it := txn.NewIterator(opts)
 	defer it.Close()
-	for it.Rewind(); it.Valid(); it.Next() {
+	for it.Seek(after); it.Valid(); it.Next() {
 		item := it.Item()
+		if bytes.Equal(item.Key(), after) {
+			continue
+		}
 		err := item.Value(func(value []byte) error { return f(item.Key(), value) })
 		if errors.Is(err, errStop) {
 			return nil
@@ -214,6 +186,26 @@ func (x *index) mark(key Key) (m mark, ok bool, err error) {
 	return m, ok, err
 }
 
+// look gives both the entry and the mark of a key, nil where there is none.
+func (x *index) look(key Key) (e *entry, m *mark, err error) {
+	err = x.view(func(txn *badger.Txn) error {
+		var held entry
+		ok, err := read(txn, shardKey(key), func(value []byte) error { return held.decode(key, value) })
+		if err != nil {
+			return err
+		}
+		if ok {
+			e = &held
+		}
+		var missing mark
+		if ok, err = read(txn, missingKey(key), missing.decode); ok {
+			m = &missing
+		}
+		return err
+	})
+	return e, m, err
+}
+
 // cursor is up to where the directory has followed a group's journal.
 func (x *index) cursor(group uint32) (seq uint64, err error) {
 	err = x.view(func(txn *badger.Txn) error {
@@ -241,129 +233,6 @@ func (x *index) checkpoint() (volume uint32, offset int64, err error) {
 	return volume, offset, err
 }
 
-// setEntry writes the entry of a shard.
-func setEntry(txn *badger.Txn, e entry) error {
-	if err := txn.Set(shardKey(e.Key), e.encode()); err != nil || e.Live {
-		return err
-	}
-	return txn.Set(stagedKey(e.Created, e.Key), nil)
-}
-
-// confirmEntry makes a staged entry a live one.
-func confirmEntry(txn *badger.Txn, e entry) error {
-	e.Live = true
-	if err := txn.Delete(stagedKey(e.Created, e.Key)); err != nil {
-		return err
-	}
-	return setEntry(txn, e)
-}
-
-// deleteEntry takes an entry out, and notes that its place is to be punched.
-func deleteEntry(txn *badger.Txn, e entry) error {
-	if !e.Live {
-		if err := txn.Delete(stagedKey(e.Created, e.Key)); err != nil {
-			return err
-		}
-	}
-	if err := txn.Delete(shardKey(e.Key)); err != nil {
-		return err
-	}
-	pages := binary.BigEndian.AppendUint32(nil, uint32(e.length()/pageSize))
-	return txn.Set(punchKey(e.volume, e.offset), pages)
-}
-
-func shardKey(k Key) []byte   { return appendKey([]byte{keyShard}, k) }
-func missingKey(k Key) []byte { return appendKey([]byte{keyMissing}, k) }
-
-func appendKey(b []byte, k Key) []byte {
-	b = binary.BigEndian.AppendUint32(b, k.Group)
-	return append(b, k.Segment[:]...)
-}
-
-func decodeKey(b []byte) (Key, error) {
-	if len(b) != 20 {
-		return Key{}, fmt.Errorf("key of %d bytes: %w", len(b), errFormat)
-	}
-	return Key{Group: binary.BigEndian.Uint32(b), Segment: order.SegmentID(b[4:])}, nil
-}
-
-func stagedKey(created time.Time, k Key) []byte {
-	b := binary.BigEndian.AppendUint64([]byte{keyStaged}, uint64(created.Unix()))
-	return appendKey(b, k)
-}
-
-func cursorKey(group uint32) []byte {
-	return binary.BigEndian.AppendUint32([]byte{keyCursor}, group)
-}
-
-func punchKey(volume uint32, offset int64) []byte {
-	return appendPlace([]byte{keyPunch}, volume, offset)
-}
-
-func appendPlace(b []byte, volume uint32, offset int64) []byte {
-	b = binary.BigEndian.AppendUint32(b, volume)
-	return binary.BigEndian.AppendUint32(b, uint32(offset/pageSize))
-}
-
-func decodePlace(b []byte) (volume uint32, offset int64, err error) {
-	if len(b) != 8 {
-		return 0, 0, fmt.Errorf("place of %d bytes: %w", len(b), errFormat)
-	}
-	return binary.BigEndian.Uint32(b), int64(binary.BigEndian.Uint32(b[4:])) * pageSize, nil
-}
-
-func (e *entry) encode() []byte {
-	state := byte(stateStaged)
-	if e.Live {
-		state = stateLive
-	}
-	b := make([]byte, 0, entrySize)
-	b = append(b, formatVersion, state, byte(e.Slot), byte(e.Layout.Required), byte(e.Layout.Total), byte(e.slots), 0, 0)
-	b = appendPlace(b, e.volume, e.offset)
-	b = binary.BigEndian.AppendUint64(b, uint64(e.reserved))
-	b = binary.BigEndian.AppendUint64(b, uint64(e.Layout.Size))
-	b = binary.BigEndian.AppendUint64(b, uint64(e.Created.Unix()))
-	return append(b, e.Root[:]...)
-}
-
-func (e *entry) decode(key Key, b []byte) error {
-	if len(b) != entrySize || b[0] != formatVersion || b[1] > stateLive {
-		return fmt.Errorf("entry of shard %s: %w", key.Segment, errFormat)
-	}
-	volume, offset, err := decodePlace(b[8:16])
-	if err != nil {
-		return err
-	}
-	*e = entry{
-		Info: Info{
-			Key:     key,
-			Slot:    int(b[2]),
-			Layout:  erasure.Layout{Required: int(b[3]), Total: int(b[4]), Size: int64(binary.BigEndian.Uint64(b[24:]))},
-			Root:    merkle.Hash(b[40:]),
-			Created: time.Unix(int64(binary.BigEndian.Uint64(b[32:])), 0),
-			Live:    b[1] == stateLive,
-		},
-		place: place{volume: volume, offset: offset, reserved: int64(binary.BigEndian.Uint64(b[16:])), slots: int(b[5])},
-	}
-	return e.Layout.Validate()
-}
-
-func (m *mark) encode() []byte {
-	b := make([]byte, 0, markSize)
-	b = binary.BigEndian.AppendUint64(b, m.seq)
-	b = binary.BigEndian.AppendUint64(b, uint64(m.size))
-	return append(b, m.root[:]...)
-}
-
-func (m *mark) decode(b []byte) error {
-	if len(b) != markSize {
-		return fmt.Errorf("mark of %d bytes: %w", len(b), errFormat)
-	}
-	m.seq, m.size = binary.BigEndian.Uint64(b), int64(binary.BigEndian.Uint64(b[8:]))
-	m.root = merkle.Hash(b[16:])
-	return nil
-}
-
 // errNoIdentity is returned by matches for an index that says nothing of itself.
 var errNoIdentity = errors.New("it is empty")
 
@@ -382,7 +251,9 @@ func (x *index) matches(d identity) error {
 		return fmt.Errorf("%w: %w", ErrIndex, err)
 	case id == nil:
 		return fmt.Errorf("%w: %s: %w", ErrIndex, x.path, errNoIdentity)
-	case !bytes.Equal(id, d.id[:]):
+	case len(id) == len(d.id) || len(id) == len(d.id)+1 && id[len(d.id)] != indexVersion:
+		return fmt.Errorf("%w: %s is in another version of the format", ErrIndex, x.path)
+	case !bytes.Equal(id, indexIdentity(d)):
 		return fmt.Errorf("%w: %s belongs to another data directory", ErrIndex, x.path)
 	}
 	return nil
@@ -394,6 +265,9 @@ func (x *index) checkIdentity(d identity, isNew bool) error {
 	if !isNew || !errors.Is(err, errNoIdentity) {
 		return err
 	}
-	err = x.update(func(txn *badger.Txn) error { return txn.Set([]byte{keyIdentity}, d.id[:]) })
+	err = x.update(func(txn *badger.Txn) error { return txn.Set([]byte{keyIdentity}, indexIdentity(d)) })
 	return errors.Join(err, x.sync())
 }
+
+// indexIdentity is what an index says of itself: whose it is, and its version.
+func indexIdentity(d identity) []byte { return append(d.id[:len(d.id):len(d.id)], indexVersion) }

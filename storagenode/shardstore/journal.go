@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"time"
 
 	"github.com/dgraph-io/badger/v4"
 )
@@ -39,13 +38,17 @@ func (s *Store) Cursor(group uint32) (uint64, error) {
 // Advance does what a group's journal says: it confirms live shards, deletes
 // those with a tombstone, and remembers which live ones are not held, so that
 // they are live at once when they come. Entries are in order and without gaps
-// from Cursor on; what was done before is harmless. When it returns nil, the
-// outcome is durable. Errors: ErrFull when the disk has no room even for that.
+// from Cursor on, or from before it: what was done already is harmless. When it
+// returns nil, the outcome is durable. Errors: ErrFull when the disk has no room
+// even for that.
 func (s *Store) Advance(group uint32, entries []Entry) error {
 	if err := s.enter(); err != nil {
 		return err
 	}
 	defer s.exit()
+	if err := checkOrder(0, entries); err != nil {
+		return fmt.Errorf("journal of group %d: %w", group, err)
+	}
 	for len(entries) > 0 {
 		part := entries[:min(len(entries), advanceBatch)]
 		entries = entries[len(part):]
@@ -56,19 +59,32 @@ func (s *Store) Advance(group uint32, entries []Entry) error {
 	return nil
 }
 
+// checkOrder makes sure that the numbers of entries ascend from after on.
+func checkOrder(after uint64, entries []Entry) error {
+	for _, e := range entries {
+		if e.Seq <= after {
+			return fmt.Errorf("entry %d comes after entry %d", e.Seq, after)
+		}
+		after = e.Seq
+	}
+	return nil
+}
+
 // A change is what a batch of journal entries comes to in one directory.
 type change struct {
-	confirm []entry
+	confirm []entry // as they were, but with the number they get
 	remove  []entry
 	mark    map[Key]mark
+	fresh   int // of mark: those of keys that had none
 	unmark  []Key
 }
 
-func (c *change) addMark(key Key, m mark) {
+func (c *change) addMark(key Key, m mark, fresh bool) {
 	if c.mark == nil {
 		c.mark = make(map[Key]mark)
 	}
 	c.mark[key] = m
+	c.fresh += btoi(fresh)
 }
 
 func (s *Store) advance(group uint32, entries []Entry) error {
@@ -91,6 +107,7 @@ func (s *Store) advance(group uint32, entries []Entry) error {
 		}
 		err = errors.Join(err, s.dirs[i].settle(c, move))
 	}
+	s.changed(group)
 	return err
 }
 
@@ -155,40 +172,44 @@ func (s *Store) plan(group uint32, entries []Entry) (changes []change, missing i
 // takes past the entry, and taken out of all: each must know of the shard when
 // the others are away.
 func (s *Store) planOne(changes []change, cursors []uint64, key Key, e Entry) (missing int, err error) {
+	h, err := s.holding(key)
+	if err != nil || h.word().seq > e.Seq {
+		return 0, err // the journal has said more since
+	}
 	held := false
-	for i, d := range s.dirs {
-		old, ok, err := d.index.get(key)
-		if err != nil {
-			return 0, err
-		}
+	for i, old := range h.entries {
 		switch {
-		case ok && e.Live && old.Root == e.Root:
+		case old == nil:
+		case e.Live && old.Root == e.Root:
 			held = true
-			if !old.Live {
-				changes[i].confirm = append(changes[i].confirm, old)
-			}
-		case ok: // deleted, or a shard that is none of the committed segment
-			changes[i].remove = append(changes[i].remove, old)
+			changes[i].confirmAs(old, e.Seq)
+		default: // deleted, or a shard that is none of the committed segment
+			changes[i].remove = append(changes[i].remove, *old)
 		}
 	}
-	before, after := false, false
-	for i, d := range s.dirs {
-		_, marked, err := d.index.mark(key)
-		if err != nil {
-			return 0, err
-		}
-		before = before || marked
+	after, want := false, mark{seq: e.Seq, size: e.Size, root: e.Root}
+	for i, m := range h.marks {
 		switch wanted := e.Live && !held; {
-		case marked && !wanted:
+		case m != nil && !wanted:
 			changes[i].unmark = append(changes[i].unmark, key)
-		case marked:
+		case wanted && (m != nil || cursors[i] < e.Seq):
 			after = true
-		case wanted && cursors[i] < e.Seq:
-			after = true
-			changes[i].addMark(key, mark{seq: e.Seq, size: e.Size, root: e.Root})
+			if m == nil || *m != want {
+				changes[i].addMark(key, want, m == nil)
+			}
 		}
 	}
-	return btoi(after) - btoi(before), nil
+	return btoi(after) - btoi(h.isMarked()), nil
+}
+
+// confirmAs makes an entry a live one with this number, unless it is that.
+func (c *change) confirmAs(e *entry, seq uint64) {
+	if e.Live && e.Seq == seq {
+		return
+	}
+	confirmed := *e
+	confirmed.Seq = seq
+	c.confirm = append(c.confirm, confirmed)
 }
 
 func btoi(b bool) int {
@@ -229,10 +250,13 @@ func (d *dir) enact(c change) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.staged -= len(c.confirm)
-	d.missing += len(c.mark) - len(c.unmark)
+	for i := range c.confirm {
+		d.staged -= btoi(!c.confirm[i].Live)
+	}
+	d.missing += c.fresh - len(c.unmark)
 	for i := range c.remove {
 		d.count(&c.remove[i], -1)
+		delete(d.unread, c.remove[i].place)
 	}
 	return nil
 }
@@ -256,145 +280,4 @@ func (d *dir) settle(c change, last func(*badger.Txn) error) error {
 	}
 	d.checkpointIfDue()
 	return nil
-}
-
-// forget takes a damaged shard out of the index. If it was live it is missing
-// now.
-func (s *Store) forget(d *dir, e entry) error {
-	c, err := s.enactForget(d, e)
-	if err != nil || len(c.remove) == 0 {
-		return err
-	}
-	d.log.Error("dropped a damaged shard", "segment", e.Segment, "group", e.Group)
-	return d.settle(c, nil)
-}
-
-func (s *Store) enactForget(d *dir, e entry) (change, error) {
-	s.index.Lock()
-	defer s.index.Unlock()
-	now, ok, err := d.index.get(e.Key)
-	if err != nil || !ok || now.place != e.place {
-		return change{}, err
-	}
-	c := change{remove: []entry{now}}
-	if !now.Live {
-		return c, d.enact(c)
-	}
-	before := false
-	m := mark{size: e.Layout.Size, root: e.Root}
-	for _, other := range s.dirs {
-		_, marked, err := other.index.mark(e.Key)
-		if err != nil {
-			return change{}, err
-		}
-		before = before || marked
-		if marked {
-			continue
-		}
-		if other == d {
-			c.addMark(e.Key, m)
-		} else if err := other.enact(change{mark: map[Key]mark{e.Key: m}}); err != nil {
-			return change{}, err
-		}
-	}
-	if err := d.enact(c); err != nil {
-		return change{}, err
-	}
-	s.missing.Add(int64(1 - btoi(before)))
-	return c, nil
-}
-
-// ExpireStaged deletes staged shards that were committed before the time that
-// before gives for their group, and says how many. A zero time keeps all.
-func (s *Store) ExpireStaged(before func(group uint32) time.Time) (int, error) {
-	if err := s.enter(); err != nil {
-		return 0, err
-	}
-	defer s.exit()
-	n := 0
-	for _, d := range s.dirs {
-		old, err := d.stagedBefore(before)
-		for err == nil && len(old) > 0 {
-			part := old[:min(len(old), advanceBatch)]
-			old = old[len(part):]
-			var removed int
-			removed, err = s.expire(d, part)
-			n += removed
-		}
-		if err != nil {
-			return n, fmt.Errorf("expire staged shards: %w", err)
-		}
-	}
-	return n, nil
-}
-
-// maxExpire bounds how many shards one call of ExpireStaged looks at.
-const maxExpire = 100_000
-
-// A stagedShard is one of the staged shards by age.
-type stagedShard struct {
-	created time.Time
-	key     Key
-}
-
-func (d *dir) stagedBefore(before func(group uint32) time.Time) ([]stagedShard, error) {
-	var old []stagedShard
-	limits := make(map[uint32]time.Time)
-	err := d.index.view(func(txn *badger.Txn) error {
-		return scan(txn, []byte{keyStaged}, func(raw, _ []byte) error {
-			if len(raw) != 29 {
-				return errFormat
-			}
-			s := stagedShard{created: time.Unix(int64(binary.BigEndian.Uint64(raw[1:])), 0)}
-			var err error
-			if s.key, err = decodeKey(raw[9:]); err != nil {
-				return err
-			}
-			limit, ok := limits[s.key.Group]
-			if !ok {
-				limit = before(s.key.Group)
-				limits[s.key.Group] = limit
-			}
-			if s.created.Before(limit) {
-				old = append(old, s)
-			}
-			if len(old) >= maxExpire {
-				return errStop
-			}
-			return nil
-		})
-	})
-	return old, err
-}
-
-func (s *Store) expire(d *dir, old []stagedShard) (int, error) {
-	if err := d.hasFree(d.indexFloor()); err != nil {
-		return 0, err
-	}
-	c, err := s.enactExpiry(d, old)
-	if err != nil {
-		return 0, err
-	}
-	return len(c.remove), d.settle(c, nil)
-}
-
-func (s *Store) enactExpiry(d *dir, old []stagedShard) (c change, err error) {
-	s.index.Lock()
-	defer s.index.Unlock()
-	var stale [][]byte // left behind by an index that went back in time
-	for _, o := range old {
-		e, ok, err := d.index.get(o.key)
-		if err != nil {
-			return c, err
-		}
-		if ok && !e.Live && e.Created.Equal(o.created) {
-			c.remove = append(c.remove, e)
-		} else {
-			stale = append(stale, stagedKey(o.created, o.key))
-		}
-	}
-	if err := d.deleteKeys(stale); err != nil {
-		return c, err
-	}
-	return c, d.enact(c)
 }

@@ -1,14 +1,55 @@
 package shardstore
 
 import (
+	"slices"
+
 	"github.com/dgraph-io/badger/v4"
 )
+
+// A holding is what all directories have of one key.
+type holding struct {
+	entries []*entry // by directory; nil: it has no such shard
+	marks   []*mark
+}
+
+func (s *Store) holding(key Key) (h holding, err error) {
+	h.entries, h.marks = make([]*entry, len(s.dirs)), make([]*mark, len(s.dirs))
+	for i, d := range s.dirs {
+		if h.entries[i], h.marks[i], err = d.index.look(key); err != nil {
+			return holding{}, err
+		}
+	}
+	return h, nil
+}
+
+// word is the last that the journal is known to have said of the segment while
+// it was live: the newest of the marks and of what made entries live.
+func (h *holding) word() (last mark) {
+	for _, m := range h.marks {
+		if m != nil && m.seq > last.seq {
+			last = *m
+		}
+	}
+	for _, e := range h.entries {
+		if e != nil && e.Seq > last.seq {
+			last = e.asMark()
+		}
+	}
+	return last
+}
+
+// asMark is the mark that stands for a live shard that is not held any more.
+func (e *entry) asMark() mark { return mark{seq: e.Seq, size: e.Layout.Size, root: e.Root} }
+
+func (h *holding) isMarked() bool { return slices.ContainsFunc(h.marks, isMark) }
+
+func isMark(m *mark) bool { return m != nil }
 
 // settleMarks brings marks and entries of all directories together after
 // whatever ended the last process, and counts what is missing. A shard that is
 // held although it is marked came after its journal entry, and the index has
 // gone back to before that, or its mark could not be taken out: it is live. One
-// of another root than the journal's was never acknowledged.
+// of another root than the journal's last word is none of its shards.
 func (s *Store) settleMarks() error {
 	s.index.Lock()
 	defer s.index.Unlock()
@@ -63,16 +104,12 @@ func (s *Store) planMarks() (changes []change, missing int, err error) {
 	changes = make([]change, len(s.dirs))
 	for i, d := range s.dirs {
 		err := d.index.view(func(txn *badger.Txn) error {
-			return scan(txn, []byte{keyMissing}, func(raw, value []byte) error {
-				var m mark
+			return scan(txn, []byte{keyMissing}, func(raw, _ []byte) error {
 				key, err := decodeKey(raw[1:])
-				if err == nil {
-					err = m.decode(value)
-				}
 				if err != nil {
 					return err
 				}
-				first, held, err := s.planMark(changes, i, key, m)
+				first, held, err := s.planMark(changes, i, key)
 				if held {
 					changes[i].unmark = append(changes[i].unmark, key)
 				} else if first {
@@ -90,26 +127,22 @@ func (s *Store) planMarks() (changes []change, missing int, err error) {
 
 // planMark works out what a mark of directory i comes to, and reports whether
 // no directory before it has the same, and whether the shard is held.
-func (s *Store) planMark(changes []change, i int, key Key, m mark) (first, held bool, err error) {
-	first = true
-	for _, d := range s.dirs[:i] {
-		if _, ok, err := d.index.mark(key); err != nil {
-			return false, false, err
-		} else if ok {
-			first = false
-		}
+func (s *Store) planMark(changes []change, i int, key Key) (first, held bool, err error) {
+	h, err := s.holding(key)
+	if err != nil {
+		return false, false, err
 	}
-	for j, d := range s.dirs {
-		e, ok, err := d.index.get(key)
+	first = !slices.ContainsFunc(h.marks[:i], isMark)
+	word := h.word()
+	for j, e := range h.entries {
 		switch {
-		case err != nil:
-			return false, false, err
-		case ok && e.Root != m.root && first:
-			changes[j].remove = append(changes[j].remove, e)
-		case ok && e.Root == m.root:
+		case e == nil:
+		case e.Root != word.root && first:
+			changes[j].remove = append(changes[j].remove, *e)
+		case e.Root == word.root:
 			held = true
-			if first && !e.Live {
-				changes[j].confirm = append(changes[j].confirm, e)
+			if first {
+				changes[j].confirmAs(e, word.seq)
 			}
 		}
 	}

@@ -87,7 +87,7 @@ func TestMarkLeft(t *testing.T) {
 	for _, one := range x {
 		marks[one.meta.Key] = mark{seq: 1, size: one.meta.Layout.Size, root: one.meta.Root}
 	}
-	if err := s.dirs[0].enact(change{mark: marks}); err != nil {
+	if err := s.dirs[0].enact(change{mark: marks, fresh: len(marks)}); err != nil {
 		t.Fatal(err)
 	}
 	s.Close()
@@ -146,6 +146,38 @@ func TestMarkBeforeShard(t *testing.T) {
 	}
 }
 
+// TestDamagedPowerLoss: the power fails before it is durable that a damaged
+// shard was dropped, while another directory's mark for it is.
+func TestDamagedPowerLoss(t *testing.T) {
+	cfg, _, _ := twoDirs(t)
+	s := openStore(t, cfg)
+	one := sameGroup(1)[0]
+	mustPut(t, s, one)
+	mustAdvance(t, s, 1, one.entry(1))
+	harm(t, s, one, 1000)
+	d, _ := placeOf(t, s, one)
+	before := copyDir(t, d.path)
+	for range 2 {
+		if err := s.Verify(t.Context(), one.meta.Key); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("verify: %v", err)
+		}
+		wantMissing(t, s, 1, one.missing(1))
+		s.Close()
+		if before != "" {
+			if err := errors.Join(os.RemoveAll(d.path), os.CopyFS(d.path, os.DirFS(before))); err != nil {
+				t.Fatal(err)
+			}
+			before = ""
+			s = openStore(t, cfg)
+			wantUsage(t, s, 1, 0, 0)
+			wantMissing(t, s, 1)
+			wantSeq(t, s, one, 1)
+		}
+	}
+	s = openStore(t, cfg)
+	wantMissing(t, s, 1, one.missing(1))
+}
+
 // TestDamagedLiveIsMissing: a live shard that was damaged is missing in all
 // directories until it is put again.
 func TestDamagedLiveIsMissing(t *testing.T) {
@@ -158,7 +190,7 @@ func TestDamagedLiveIsMissing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.forget(d, e); err != nil {
+	if dropped, err := s.forget(d, e); !dropped || err != nil {
 		t.Fatal(err)
 	}
 	wantUsage(t, s, 0, 0, 1)

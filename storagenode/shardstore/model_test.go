@@ -9,6 +9,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/cairnstorage/cairn/proto/order"
 )
 
 // A model is what a store must be: a map, and a journal that it follows.
@@ -19,6 +21,7 @@ type model struct {
 	store   *Store
 	now     time.Time
 	held    map[uint64]*modelShard // by sample number
+	made    []sample
 	next    uint64
 	journal map[uint32][]Entry // all groups' entries from 1 on
 	read    map[uint32]int     // how many of them the store was given
@@ -26,7 +29,7 @@ type model struct {
 
 type modelShard struct {
 	sample
-	live    bool
+	seq     uint64 // of the journal entry by which it is live; 0: it is staged
 	created time.Time
 }
 
@@ -70,26 +73,35 @@ func (m *model) check(what string, err error) {
 	}
 }
 
-// pending is the journal's last word on a shard that is not held.
-func (m *model) isLive(s sample) bool {
-	live := false
+// liveAs is the number of a segment's live entry, if that is the last the store
+// was given of it, or 0.
+func (m *model) liveAs(s sample) uint64 {
+	seq := uint64(0)
 	for _, e := range m.journal[s.meta.Group][:m.read[s.meta.Group]] {
 		if e.Segment == s.meta.Segment {
-			live = e.Live
+			seq = e.liveSeq()
 		}
 	}
-	return live
+	return seq
+}
+
+func (e Entry) liveSeq() uint64 {
+	if !e.Live {
+		return 0
+	}
+	return e.Seq
 }
 
 func (m *model) put() {
 	m.next++
 	s := newSample(m.next, 64*(1+m.rng.IntN(1200)))
+	m.made = append(m.made, s)
 	if m.rng.IntN(5) == 0 { // the commit is in the journal before the shard is here
 		m.appendLive(s)
 		m.advance(s.meta.Group)
 	}
 	m.check("put", s.put(m.store))
-	m.held[m.next] = &modelShard{sample: s, live: m.isLive(s), created: m.now}
+	m.held[m.next] = &modelShard{sample: s, seq: m.liveAs(s), created: m.now}
 }
 
 func (m *model) putAgain() {
@@ -155,7 +167,7 @@ func (m *model) advance(group uint32) {
 		}
 		for _, e := range entries {
 			if e.Segment == s.meta.Segment {
-				s.live = e.Live
+				s.seq = e.liveSeq()
 				if !e.Live {
 					delete(m.held, n)
 				}
@@ -177,13 +189,50 @@ func (m *model) expire() {
 	m.check("expire", err)
 	want := 0
 	for n, s := range m.held {
-		if s.meta.Group == group && !s.live && s.created.Before(limit) {
+		if s.meta.Group == group && s.seq == 0 && s.created.Before(limit) {
 			want++
 			delete(m.held, n)
 		}
 	}
 	if got != want {
 		m.t.Fatalf("%d staged shards expired instead of %d", got, want)
+	}
+}
+
+// verify reads a shard that is sound.
+func (m *model) verify() {
+	if _, s := m.pick(); s != nil {
+		m.check("verify", m.store.Verify(m.t.Context(), s.meta.Key))
+	}
+}
+
+// damage flips a byte of a shard's record, which is found then.
+func (m *model) damage() {
+	n, s := m.pick()
+	if s == nil {
+		return
+	}
+	_, p := placeOf(m.t, m.store, s.sample)
+	size := footerSize(int64(len(s.data)), 10)
+	at := []int64{m.rng.Int64N(recordHeaderSize + int64(len(s.data))), p.footerOffset() - p.offset + m.rng.Int64N(size)}
+	harm(m.t, m.store, s.sample, at[m.rng.IntN(2)])
+	if err := m.store.Verify(m.t.Context(), s.meta.Key); !errors.Is(err, ErrCorrupt) {
+		m.t.Fatalf("verify a damaged shard: %v", err)
+	}
+	delete(m.held, n)
+}
+
+// heal puts a shard that is missing.
+func (m *model) heal() {
+	for n := range m.next {
+		if _, held := m.held[n+1]; held || m.rng.IntN(2) == 0 {
+			continue
+		}
+		if s := m.made[n]; m.liveAs(s) != 0 {
+			m.check("heal", s.put(m.store))
+			m.held[n+1] = &modelShard{sample: s, seq: m.liveAs(s), created: m.now}
+			return
+		}
 	}
 }
 
@@ -231,13 +280,13 @@ func (m *model) compare() {
 	staged, used := 0, int64(0)
 	for n, s := range m.held {
 		info, ok := seen[s.meta.Key]
-		if !ok || info.Live != s.live || info.Root != s.meta.Root || info.Size() != int64(len(s.data)) {
-			m.t.Fatalf("shard %d: held %v, %+v instead of live %v", n, ok, info, s.live)
+		if !ok || info.Live != (s.seq != 0) || info.Seq != s.seq || info.Root != s.meta.Root || info.Size() != int64(len(s.data)) {
+			m.t.Fatalf("shard %d: held %v, %+v instead of number %d", n, ok, info, s.seq)
 		}
 		if err := s.sample.check(m.store); err != nil {
 			m.t.Fatalf("shard %d: %v", n, err)
 		}
-		if !s.live {
+		if s.seq == 0 {
 			staged++
 		}
 		used += place{reserved: int64(len(s.data)), slots: 10}.onDisk(int64(len(s.data)))
@@ -247,20 +296,37 @@ func (m *model) compare() {
 		m.t.Fatalf("%d shards, usage %+v; want %d, %d staged, %d bytes", len(seen), u, len(m.held), staged, used)
 	}
 	missing := 0
-	for group, entries := range m.journal {
-		last := make(map[Key]bool)
-		for _, e := range entries[:m.read[group]] {
-			last[Key{Segment: e.Segment, Group: group}] = e.Live
-		}
-		for key, live := range last {
-			if _, held := seen[key]; live && !held {
-				missing++
-			}
-		}
+	for group := range m.journal {
+		missing += m.compareGroup(group, seen)
 	}
 	if u.Missing != missing {
 		m.t.Fatalf("%d shards are missing instead of %d", u.Missing, missing)
 	}
+}
+
+// compareGroup compares what is missing and what is held of a group, and says
+// how many are missing.
+func (m *model) compareGroup(group uint32, seen map[Key]Info) int {
+	m.t.Helper()
+	var missing []Missing
+	var held []Info
+	for _, s := range m.made { // in order of segment ids
+		if s.meta.Group != group {
+			continue
+		}
+		info, ok := seen[s.meta.Key]
+		if seq := m.liveAs(s); ok {
+			held = append(held, info)
+		} else if seq != 0 {
+			missing = append(missing, s.missing(seq))
+		}
+	}
+	wantMissing(m.t, m.store, group, missing...)
+	inventory, err := m.store.Inventory(group, order.SegmentID{}, len(m.made))
+	if err != nil || !slices.Equal(inventory, held) {
+		m.t.Fatalf("inventory of group %d: %v, %v\nwant %v", group, inventory, err, held)
+	}
+	return len(missing)
 }
 
 func TestModel(t *testing.T) {
@@ -274,12 +340,13 @@ func TestModel(t *testing.T) {
 			}{
 				{30, m.put}, {3, m.putAgain}, {5, m.abort}, {15, m.confirm}, {8, m.tombstone},
 				{4, m.expire}, {1, m.reopen}, {2, m.crash}, {1, m.rebuild}, {3, m.compare},
+				{5, m.verify}, {4, m.damage}, {3, m.heal},
 			}
 			total := 0
 			for _, o := range ops {
 				total += o.weight
 			}
-			for range 250 {
+			for range 300 {
 				at := m.rng.IntN(total)
 				for _, o := range ops {
 					if at -= o.weight; at < 0 {

@@ -218,11 +218,7 @@ func (d *dir) tally() error {
 	err := d.index.view(func(txn *badger.Txn) error {
 		err := scan(txn, []byte{keyShard}, func(key, value []byte) error {
 			var e entry
-			k, err := decodeKey(key[1:])
-			if err == nil {
-				err = e.decode(k, value)
-			}
-			if err != nil {
+			if err := e.read(key, value); err != nil {
 				return err
 			}
 			d.count(&e, 1)

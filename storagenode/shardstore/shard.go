@@ -88,7 +88,7 @@ func (h *Shard) Meta() (Meta, error) {
 
 func (h *Shard) footer() (*Meta, []merkle.Hash, error) {
 	m, subtrees, err := readFooter(h.volume.file, h.dir.identity, h.entry.place)
-	if err == nil && (m.Key != h.entry.Key || m.Root != h.entry.Root || m.Layout != h.entry.Layout) {
+	if err == nil && !h.entry.sameAs(m) {
 		err = fmt.Errorf("index and volume disagree: %w", errFormat)
 	}
 	if errors.Is(err, errFormat) {

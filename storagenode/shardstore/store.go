@@ -86,7 +86,8 @@ type Store struct {
 	// and the change that follows from it are one step.
 	index sync.Mutex
 
-	missing atomic.Int64 // keys with a mark in any directory
+	missing   atomic.Int64 // keys with a mark in any directory
+	revisions revisions
 
 	life    sync.RWMutex // read-held by every call, so that Close waits
 	closed  bool
@@ -248,7 +249,11 @@ func (s *Store) lookup(key Key) (*dir, entry, error) {
 			return d, e, nil
 		}
 	}
-	return nil, entry{}, fmt.Errorf("%w: segment %s, group %d", ErrNotFound, key.Segment, key.Group)
+	return nil, entry{}, notFound(key)
+}
+
+func notFound(key Key) error {
+	return fmt.Errorf("%w: segment %s, group %d", ErrNotFound, key.Segment, key.Group)
 }
 
 // Stat says what the index knows of a shard, or ErrNotFound.
@@ -273,11 +278,7 @@ func (s *Store) Each(f func(Info) bool) error {
 		err := d.index.view(func(txn *badger.Txn) error {
 			return scan(txn, []byte{keyShard}, func(key, value []byte) error {
 				var e entry
-				k, err := decodeKey(key[1:])
-				if err == nil {
-					err = e.decode(k, value)
-				}
-				if err != nil {
+				if err := e.read(key, value); err != nil {
 					return err
 				}
 				if goOn = f(e.Info); !goOn {
@@ -292,6 +293,10 @@ func (s *Store) Each(f func(Info) bool) error {
 	}
 	return nil
 }
+
+// Whole reports whether all data directories could be opened. If not, shards
+// that are not found may well be held.
+func (s *Store) Whole() bool { return len(s.absent) == 0 }
 
 // Usage says how much of the disks is taken.
 func (s *Store) Usage() Usage {
