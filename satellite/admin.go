@@ -93,7 +93,7 @@ func (s *adminServer) ListNodes(context.Context, *pb.ListNodesRequest) (*pb.List
 			Capacity: n.Capacity, Used: n.Used, Free: n.Free,
 			Version: n.Version, Operator: n.Operator,
 			FirstSeen: n.FirstSeen.Unix(), LastSeen: n.LastSeen.Unix(),
-			Groups: uint32(len(s.groups.of(n.ID))), Behind: n.behind,
+			Groups: uint32(s.groups.held(n.ID)), Behind: n.behind,
 		})
 	}
 	return answer, nil

@@ -28,7 +28,7 @@ type metadataService struct {
 func newMetadata(s *Satellite) *metadataService {
 	return &metadataService{
 		meta:   s.meta,
-		leases: &leaser{key: s.key, groups: s.groups, nodes: s.registry, now: s.now, rand: s.rand},
+		leases: s.leases,
 		verifier: &verifier{
 			satellite: s.key.ID(), meta: s.meta, groups: s.groups, now: s.now, staging: s.config.Staging,
 		},

@@ -3,7 +3,6 @@ package satellite
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/cairnstorage/cairn/proto/ident"
@@ -16,6 +15,13 @@ import (
 
 // maxJournalPage bounds one answer of Journal, in entries.
 const maxJournalPage = 1000
+
+// peersBurst and peersRate (a second) bound the leases of one node. One serves
+// for an hour or until its group changes.
+const (
+	peersBurst = 256
+	peersRate  = 4
+)
 
 // nodesServer is the Nodes service.
 type nodesServer struct {
@@ -66,61 +72,6 @@ func (s *nodesServer) CheckIn(ctx context.Context, m *pb.CheckInRequest) (*pb.Ch
 	}, nil
 }
 
-// groupsOf returns the ids of the groups a node holds a slot of, and of those
-// it says it follows.
-func groupsOf(mine []*group, cursors []*pb.Cursor) []uint32 {
-	ids := make([]uint32, 0, len(mine)+len(cursors))
-	for _, g := range mine {
-		ids = append(ids, g.ID)
-	}
-	for _, c := range cursors {
-		ids = append(ids, c.Group)
-	}
-	slices.Sort(ids)
-	return slices.Compact(ids)
-}
-
-// ahead says whether a node claims to have followed a journal further than it
-// goes. Either it lies or this satellite has lost entries, which the node will
-// soon prove; until then the sequence numbers it has seen must not be given
-// out again, so it is not put to.
-func (s *Satellite) ahead(id ident.ID, cursors []*pb.Cursor, journals map[uint32]meta.Journal) bool {
-	for _, c := range cursors {
-		if head := journals[c.Group].Head; c.Seq > head {
-			s.log.Warn("a node has followed a journal further than it goes; not putting to it",
-				"node", id, "group", c.Group, "cursor", c.Seq, "head", head)
-			return true
-		}
-	}
-	return false
-}
-
-// tell makes the news of a node's groups, and counts the journal entries that
-// it has not followed.
-func (s *Satellite) tell(id ident.ID, mine []*group, cursors []*pb.Cursor, journals map[uint32]meta.Journal) (news []*pb.GroupNews, behind uint64) {
-	have := make(map[uint32]*pb.Cursor, len(cursors))
-	for _, c := range cursors {
-		have[c.Group] = c
-	}
-	for _, g := range mine {
-		n := &pb.GroupNews{Group: g.ID, Epoch: g.Epoch, Head: journals[g.ID].Head}
-		c := have[g.ID] // nil: the node does not know the group
-		if c.GetEpoch() < g.Epoch {
-			n.Record = g.record
-		}
-		if slot, _, ok := g.slotOf(id); ok {
-			if claim := s.claims.get(meta.ClaimKey{Group: g.ID, Slot: slot, Node: id}); claim != nil {
-				n.Claim = claim.digest[:]
-			}
-		}
-		if c.GetSeq() < n.Head {
-			behind += n.Head - c.GetSeq()
-		}
-		news = append(news, n)
-	}
-	return news, behind
-}
-
 // Journal implements pb.NodesServer. The head is signed after what it counts
 // became durable, so a node that shows it later is right.
 func (s *nodesServer) Journal(ctx context.Context, m *pb.JournalRequest) (*pb.JournalResponse, error) {
@@ -132,7 +83,7 @@ func (s *nodesServer) Journal(ctx context.Context, m *pb.JournalRequest) (*pb.Jo
 	if err != nil {
 		return nil, err
 	}
-	if _, holds := g.SlotOf(id); !holds {
+	if !g.concerns(id) {
 		return nil, fmt.Errorf("%w: %d has no slot held by %s", satclient.ErrGroupNotFound, m.Group, id)
 	}
 	limit := int(min(m.Limit, maxJournalPage))
@@ -149,6 +100,30 @@ func (s *nodesServer) Journal(ctx context.Context, m *pb.JournalRequest) (*pb.Jo
 		answer.Entries[i] = entryMessage(&entries[i])
 	}
 	return answer, nil
+}
+
+// Peers implements pb.NodesServer. What a node may read by it is metered by the
+// nodes it reads from, as with any lease.
+func (s *nodesServer) Peers(ctx context.Context, m *pb.PeersRequest) (*pb.PeersResponse, error) {
+	id, err := caller(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.registry.spend(id, callPeers, 1); err != nil {
+		return nil, err
+	}
+	g, err := s.groups.get(m.Group)
+	if err != nil {
+		return nil, err
+	}
+	if !g.concerns(id) {
+		return nil, fmt.Errorf("%w: %d has no slot held by %s", satclient.ErrGroupNotFound, m.Group, id)
+	}
+	lease, err := s.leases.lease(ctx, nobody, g, order.ActionGet)
+	if err != nil {
+		return nil, err
+	}
+	return &pb.PeersResponse{Lease: lease}, nil
 }
 
 func entryMessage(e *meta.Entry) *pb.Entry {

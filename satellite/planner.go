@@ -5,15 +5,10 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"log/slog"
 	"slices"
-	"sync"
 	"time"
 
-	"github.com/cairnstorage/cairn/proto/erasure"
-	"github.com/cairnstorage/cairn/proto/ident"
 	"github.com/cairnstorage/cairn/proto/order"
-	"github.com/cairnstorage/cairn/proto/pb"
 	"github.com/cairnstorage/cairn/satellite/meta"
 	"github.com/cairnstorage/cairn/satellite/placement"
 	"github.com/cairnstorage/cairn/satellite/satclient"
@@ -27,108 +22,6 @@ const (
 	// worked out again.
 	weightAge = 250 * time.Millisecond
 )
-
-// group is a placement group at its newest epoch. It is never changed.
-type group struct {
-	order.Group
-	record     *pb.Signed
-	successors map[int]ident.ID // by slot: who is to take over from a holder that leaves
-}
-
-// slotOf returns the slot that a node holds, or is to take over.
-func (g *group) slotOf(id ident.ID) (slot int, successor, ok bool) {
-	if slot, ok = g.SlotOf(id); ok {
-		return slot, false, true
-	}
-	for slot, next := range g.successors {
-		if next == id {
-			return slot, true, true
-		}
-	}
-	return 0, false, false
-}
-
-// entitled says whether a node has something to claim for a slot.
-func (g *group) entitled(k meta.ClaimKey) bool {
-	slot, _, ok := g.slotOf(k.Node)
-	return ok && slot == k.Slot
-}
-
-// groups is the satellite's view in memory of its placement groups, and plans
-// new ones. It is safe for concurrent use.
-type groups struct {
-	meta     *meta.Store
-	registry *registry
-	key      ident.Key
-	scheme   erasure.Scheme
-	rule     placement.Rule
-	now      func() time.Time
-	rand     io.Reader
-	log      *slog.Logger
-
-	mu     sync.Mutex
-	byID   map[uint32]*group
-	ofNode map[ident.ID][]*group
-
-	weighed    time.Time
-	candidates []*group // of the present scheme, or all when it has none
-	weights    []float64
-}
-
-// openGroups reads the groups there are. With a zero scheme it goes on with
-// that of the newest group, or with fallback.
-func openGroups(ctx context.Context, g *groups, fallback erasure.Scheme) error {
-	g.byID, g.ofNode = make(map[uint32]*group), make(map[ident.ID][]*group)
-	known, err := g.meta.Groups(ctx)
-	if err != nil {
-		return err
-	}
-	newest := fallback
-	for i := range known {
-		record, err := order.OpenGroup(known[i].Record, g.key.ID())
-		if err != nil {
-			return fmt.Errorf("stored group %d: %w", known[i].ID, err)
-		}
-		g.add(&group{Group: *record, record: known[i].Record})
-		newest = record.Scheme
-	}
-	if g.scheme == (erasure.Scheme{}) {
-		g.scheme = newest
-	}
-	return nil
-}
-
-// add is called with mu held, or before others know g.
-func (g *groups) add(n *group) {
-	g.byID[n.ID] = n
-	for _, id := range n.Nodes {
-		g.ofNode[id] = append(g.ofNode[id], n)
-	}
-	g.weighed = time.Time{}
-}
-
-// get returns a group at its newest epoch, or satclient.ErrGroupNotFound.
-func (g *groups) get(id uint32) (*group, error) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if found, ok := g.byID[id]; ok {
-		return found, nil
-	}
-	return nil, fmt.Errorf("%w: %d", satclient.ErrGroupNotFound, id)
-}
-
-// entitled says whether a node holds the slot of a claim, or is to take it over.
-func (g *groups) entitled(k meta.ClaimKey) bool {
-	found, err := g.get(k.Group)
-	return err == nil && found.entitled(k)
-}
-
-// of returns the groups that a node holds a slot of.
-func (g *groups) of(id ident.ID) []*group {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return slices.Clone(g.ofNode[id])
-}
 
 // forPut chooses a group to put segments to, weighted by free space: one with
 // enough slots online and with room, and not excluded. The error is
@@ -256,7 +149,7 @@ func (g *groups) plan(ctx context.Context) error {
 			return fmt.Errorf("group %d: %w", id, err)
 		}
 		g.mu.Lock()
-		g.add(n)
+		g.install(n)
 		g.mu.Unlock()
 		g.log.Info("formed placement group", "group", id, "scheme", g.scheme, "nodes", len(nodes))
 	}
@@ -280,7 +173,7 @@ func (g *groups) plannable() []placement.Node {
 				continue
 			}
 			p.Slots++
-			if slot, _ := c.SlotOf(n.ID); slot < c.Scheme.Required {
+			if slot, _, _ := c.slotOf(n.ID); slot < c.Scheme.Required {
 				p.Data++
 			}
 		}

@@ -71,12 +71,14 @@ type node struct {
 // Calls of nodes that are bounded for each.
 const (
 	callClaim = iota // by the claim
+	callPeers
 	calls
 )
 
 // bounds holds how many of each call a node may make: a second, and at once.
 var bounds = [calls]struct{ rate, burst float64 }{
 	callClaim: {claimRate, claimBurst},
+	callPeers: {peersRate, peersBurst},
 }
 
 // openRegistry reads the nodes that are known.

@@ -120,6 +120,7 @@ type Satellite struct {
 	registry *registry
 	groups   *groups
 	claims   *claims
+	leases   *leaser
 	settling *settling
 	trouble  atomic.Pointer[meta.Trouble] // nil: none
 
@@ -183,6 +184,7 @@ func (s *Satellite) recall(ctx context.Context) (err error) {
 	if err := openGroups(ctx, s.groups, DefaultScheme); err != nil {
 		return err
 	}
+	s.leases = &leaser{key: s.key, groups: s.groups, nodes: s.registry, now: s.now, rand: s.rand}
 	if s.claims, err = openClaims(ctx, s.meta, s.groups, s.now, s.log); err != nil {
 		return err
 	}

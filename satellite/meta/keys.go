@@ -28,6 +28,7 @@ import (
 //	'j' group:4 seq:8                         journal entry
 //	'd' node id:32                            node
 //	'c' group:4 slot:1 node id:32             newest claim of a node on a slot
+//	'f' group:4 slot:1                        node that is to take over a slot
 //	't'                                       trouble
 //
 // An encrypted object key is a sequence of components, each a canonical
@@ -52,6 +53,7 @@ const (
 	kindEntry       = 'j'
 	kindNode        = 'd'
 	kindClaim       = 'c'
+	kindSuccessor   = 'f'
 	kindTrouble     = 't'
 )
 
@@ -152,6 +154,10 @@ func entryKey(id uint32, seq uint64) []byte { return u64(u32([]byte{kindEntry}, 
 func nodeKey(id ident.ID) []byte            { return append([]byte{kindNode}, id[:]...) }
 func claimKey(k ClaimKey) []byte {
 	return append(append(u32([]byte{kindClaim}, k.Group), byte(k.Slot)), k.Node[:]...)
+}
+
+func successorKey(group uint32, slot int) []byte {
+	return append(u32([]byte{kindSuccessor}, group), byte(slot))
 }
 
 func parseClaimKey(k []byte) (c ClaimKey, err error) {
