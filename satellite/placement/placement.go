@@ -1,6 +1,6 @@
 // Package placement decides which storage nodes hold what: which nodes form
-// placement groups, and which group an upload goes to. It only computes: the
-// same values in give the same values out.
+// placement groups, which group an upload goes to, and who takes over a slot of
+// a group. It only computes: the same values in give the same values out.
 package placement
 
 import (
@@ -9,18 +9,27 @@ import (
 	"encoding/binary"
 	"hash/fnv"
 	"slices"
+	"time"
 
 	"github.com/cairnstorage/cairn/proto/erasure"
 	"github.com/cairnstorage/cairn/proto/ident"
 )
 
-// Node is a storage node that groups may be planned with: online, with room.
+// Node is a storage node that may be given slots: online, with room.
 type Node struct {
 	ID       ident.ID
 	Subnets  []string // that it lies in, see Subnets
 	Operator string   // "" is nobody in particular
-	Slots    int      // that it holds in groups of the scheme planned for
-	Data     int      // those of them that hold data shards
+	Vetting  bool     // too new to be relied upon
+
+	// Plan goes by these.
+	Slots int // that it holds in groups of the scheme planned for
+	Data  int // those of them that hold data shards
+
+	// A Pool goes by these.
+	Free    int64         // bytes that may still be put
+	Success float64       // share of challenges it answered well, above 0 to 1; 0: not known
+	Latency time.Duration // of a typical answer; 0: not known
 }
 
 // Rule says what a plan aims at.
@@ -33,16 +42,28 @@ type Rule struct {
 	PerNode int
 }
 
+// vettingLimit is how many slots of a group nodes in vetting may hold: an upload
+// succeeds without them, should all of them fail.
+func vettingLimit(scheme erasure.Scheme) int {
+	return max(1, scheme.Total-scheme.Success)
+}
+
 // Plan returns new groups, as nodes by slot, that bring every node to
 // rule.PerNode groups as far as there are enough nodes to go with it. Nodes
 // that are in enough groups may be taken into as many again to go with new
-// ones, and a node without any group is given one whatever others have.
+// ones, and a node without any group is given one whatever others have. At most
+// Total − Success slots of a group, at least one, go to nodes in vetting, unless
+// the vetted nodes are too few to fill the rest of one, as in a network that
+// begins.
 func Plan(scheme erasure.Scheme, rule Rule, nodes []Node) [][]ident.ID {
 	if scheme.Total <= 0 || len(nodes) < scheme.Total {
 		return nil
 	}
-	p := planner{scheme: scheme, rule: rule, nodes: slices.Clone(nodes)}
+	p := planner{scheme: scheme, rule: rule, nodes: slices.Clone(nodes), vetting: scheme.Total}
 	slices.SortFunc(p.nodes, func(a, b Node) int { return bytes.Compare(a.ID[:], b.ID[:]) })
+	if limit := vettingLimit(scheme); p.vetted() >= scheme.Total-limit {
+		p.vetting = limit
+	}
 	var groups [][]ident.ID
 	for {
 		members := p.members()
@@ -54,11 +75,23 @@ func Plan(scheme erasure.Scheme, rule Rule, nodes []Node) [][]ident.ID {
 }
 
 type planner struct {
-	scheme erasure.Scheme
-	rule   Rule
-	nodes  []Node
-	round  uint32
-	stuck  map[ident.ID]bool // no group can be formed around these
+	scheme  erasure.Scheme
+	rule    Rule
+	nodes   []Node
+	vetting int // slots of a group that may go to nodes in vetting
+	round   uint32
+	stuck   map[ident.ID]bool // no group can be formed around these
+}
+
+// vetted is how many vetted nodes could be in one group.
+func (p *planner) vetted() (n int) {
+	taken := apart{distinct: p.rule.Distinct}
+	for i := range p.nodes {
+		if !p.nodes[i].Vetting && taken.add(&p.nodes[i]) {
+			n++
+		}
+	}
+	return n
 }
 
 // members chooses the nodes of one more group, or returns nil when none is
@@ -109,16 +142,29 @@ func (p *planner) around(first *Node) []*Node {
 	slices.SortFunc(candidates, func(a, b *Node) int {
 		return cmp.Or(cmp.Compare(a.Slots, b.Slots), cmp.Compare(rank[a.ID], rank[b.ID]))
 	})
+	return p.gather(first, candidates)
+}
+
+// gather makes a group of first and the earliest candidates that may join it; it
+// returns nil when they are too few.
+func (p *planner) gather(first *Node, candidates []*Node) []*Node {
 	taken := apart{distinct: p.rule.Distinct}
 	taken.add(first)
 	members := []*Node{first}
+	vetting := 0
+	if first.Vetting {
+		vetting++
+	}
 	for _, n := range candidates {
-		if len(members) == p.scheme.Total {
-			break
+		switch {
+		case len(members) == p.scheme.Total:
+			return members
+		case n.Vetting && vetting == p.vetting || !taken.add(n):
+			continue
+		case n.Vetting:
+			vetting++
 		}
-		if taken.add(n) {
-			members = append(members, n)
-		}
+		members = append(members, n)
 	}
 	if len(members) < p.scheme.Total {
 		return nil
@@ -161,25 +207,38 @@ type apart struct {
 	operators map[string]bool
 }
 
-// add reports whether n may join those added before.
+// add adds n if it may join those added before, and reports whether it may.
 func (a *apart) add(n *Node) bool {
+	if !a.allows(n) {
+		return false
+	}
+	a.put(n)
+	return true
+}
+
+// allows reports whether n may join those added before.
+func (a *apart) allows(n *Node) bool {
 	if !a.distinct {
 		return true
-	}
-	if a.subnets == nil {
-		a.subnets, a.operators = make(map[string]bool), make(map[string]bool)
 	}
 	if n.Operator != "" && a.operators[n.Operator] {
 		return false
 	}
-	for _, s := range n.Subnets {
-		if a.subnets[s] {
-			return false
-		}
+	return !slices.ContainsFunc(n.Subnets, func(s string) bool { return a.subnets[s] })
+}
+
+// put adds n whether or not it may join.
+func (a *apart) put(n *Node) {
+	if !a.distinct {
+		return
 	}
-	a.operators[n.Operator] = true
+	if a.subnets == nil {
+		a.subnets, a.operators = make(map[string]bool), make(map[string]bool)
+	}
+	if n.Operator != "" {
+		a.operators[n.Operator] = true
+	}
 	for _, s := range n.Subnets {
 		a.subnets[s] = true
 	}
-	return true
 }

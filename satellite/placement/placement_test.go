@@ -256,3 +256,67 @@ func TestSubnets(t *testing.T) {
 		}
 	}
 }
+
+func TestPlanVetting(t *testing.T) {
+	of := func(vetted, inVetting int) []Node {
+		nodes := newNodes(vetted + inVetting)
+		for i := range nodes {
+			nodes[i].Vetting = i >= vetted
+		}
+		return nodes
+	}
+	sameSubnet := of(12, 12)
+	for i := range 12 {
+		sameSubnet[i].Subnets = sameSubnet[i%7].Subnets
+	}
+	for name, c := range map[string]struct {
+		nodes []Node
+		most  int // in vetting, in one group
+		none  bool
+	}{
+		"a network that begins":    {of(0, 20), 10, false},
+		"too few vetted ones":      {of(7, 20), 10, false},
+		"just enough vetted ones":  {of(8, 20), 2, false},
+		"many vetted ones":         {of(60, 20), 2, false},
+		"none in vetting":          {of(20, 0), 0, false},
+		"too few apart":            {sameSubnet, 10, false},
+		"just enough, and too few": {of(8, 1), 2, true},
+	} {
+		rule := Rule{Distinct: true, PerNode: 4}
+		groups := Plan(small, rule, c.nodes)
+		checkGroups(t, small, c.nodes, groups, true)
+		inVetting := map[ident.ID]bool{}
+		for _, n := range c.nodes {
+			inVetting[n.ID] = n.Vetting
+		}
+		most := 0
+		for _, g := range groups {
+			n := 0
+			for _, member := range g {
+				if inVetting[member] {
+					n++
+				}
+			}
+			most = max(most, n)
+		}
+		if (len(groups) == 0) != c.none || most > c.most || c.most == 10 && most <= 2 {
+			t.Errorf("%s: %d groups, with up to %d nodes in vetting", name, len(groups), most)
+		}
+	}
+}
+
+// TestPlanVettingDoesNotCrowd has vetted nodes that are in as many groups as they
+// may be: no group is formed of nodes in vetting alone.
+func TestPlanVettingDoesNotCrowd(t *testing.T) {
+	nodes := newNodes(60)
+	for i := range nodes {
+		nodes[i].Vetting = i >= 20
+		nodes[i].Slots = 1
+		if !nodes[i].Vetting {
+			nodes[i].Slots = 8
+		}
+	}
+	if groups := Plan(small, Rule{PerNode: 4}, nodes); len(groups) != 0 {
+		t.Errorf("%d groups", len(groups))
+	}
+}
