@@ -23,7 +23,7 @@ type Presence int
 const (
 	Present Presence = iota // heard of lately
 	Away                    // not, but for no longer than the grace period
-	Gone                    // for longer: the slot is lost unless the holder comes back before it is given away
+	Gone                    // for longer, or suspended: the slot is lost unless it comes back before it is given away
 	Barred                  // disqualified or departed: nothing it claims counts any more
 )
 

@@ -119,7 +119,7 @@ func TestOnlyTransportImportsLibp2p(t *testing.T) {
 // Policy decides from values alone: what it is given is all it may look at.
 func TestPolicyIsPure(t *testing.T) {
 	graph := imports(t)
-	for _, pkg := range []string{"satellite/placement", "satellite/audit", "satellite/durability"} {
+	for _, pkg := range []string{"satellite/placement", "satellite/repair", "satellite/audit", "satellite/durability"} {
 		imported, ok := graph[pkg]
 		if !ok {
 			t.Errorf("no package %s", pkg)
