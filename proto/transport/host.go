@@ -33,13 +33,14 @@ import (
 
 // A Host is a party on the network.
 type Host struct {
-	config Config
-	id     ident.ID
-	host   host.Host
-	ctx    context.Context // until Close
-	cancel context.CancelFunc
-	dials  singleflight.Group
-	serves sync.WaitGroup
+	config  Config
+	id      ident.ID
+	host    host.Host
+	ctx     context.Context // until Close
+	cancel  context.CancelFunc
+	dials   singleflight.Group
+	serves  sync.WaitGroup
+	traffic *traffic
 
 	mu      sync.Mutex
 	streams map[ident.ID]int     // being served
@@ -57,7 +58,8 @@ func New(c Config) (*Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	options, err := hostOptions(c)
+	traffic := newTraffic()
+	options, err := hostOptions(c, traffic)
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +67,10 @@ func New(c Config) (*Host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("transport: %w", err)
 	}
-	h := &Host{config: c, id: c.Key.ID(), host: inner, streams: make(map[ident.ID]int), from: make(map[netip.Prefix]int)}
+	h := &Host{
+		config: c, id: c.Key.ID(), host: inner, traffic: traffic,
+		streams: make(map[ident.ID]int), from: make(map[netip.Prefix]int),
+	}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
 	// One by one: libp2p itself would be content if any of them can be had.
 	for _, addr := range listen {
@@ -77,7 +82,7 @@ func New(c Config) (*Host, error) {
 	return h, nil
 }
 
-func hostOptions(c Config) ([]libp2p.Option, error) {
+func hostOptions(c Config, traffic *traffic) ([]libp2p.Option, error) {
 	key, err := crypto.UnmarshalEd25519PrivateKey(c.Key.Ed25519())
 	if err != nil {
 		return nil, fmt.Errorf("transport: key: %w", err)
@@ -104,6 +109,7 @@ func hostOptions(c Config) ([]libp2p.Option, error) {
 		libp2p.ResourceManager(resources),
 		libp2p.ConnectionManager(conns),
 		libp2p.ConnectionGater(gater{c.Gate}),
+		libp2p.BandwidthReporter(traffic),
 		libp2p.SwarmOpts(swarm.WithDialRanker(rankTCPFirst)),
 		libp2p.WithDialTimeout(c.DialTimeout),
 		libp2p.UDPBlackHoleSuccessCounter(nil),
