@@ -79,6 +79,21 @@ func (s *Store) missingAfter(group uint32, after order.SegmentID) ([]Missing, er
 		func(a, b Missing) bool { return a.Segment == b.Segment })
 }
 
+// MissingOf gives the live journal entry of a key, if there is one and its shard
+// is not held.
+func (s *Store) MissingOf(key Key) (m Missing, ok bool, err error) {
+	if err := s.enter(); err != nil {
+		return m, false, err
+	}
+	defer s.exit()
+	h, err := s.holding(key)
+	if err != nil || !h.isMarked() {
+		return m, false, err
+	}
+	word := h.word()
+	return Missing{Seq: word.seq, Segment: key.Segment, Size: word.size, Root: word.root}, true, nil
+}
+
 // MissingRuns gives the numbers of all live journal entries of a group whose
 // shards are not held, and the Revision that this stands for. It holds 8 bytes
 // in memory for each. A Cursor that goes with it has to be asked for before.

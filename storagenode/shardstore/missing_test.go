@@ -30,6 +30,10 @@ func wantMissing(t *testing.T, s *Store, group uint32, want ...Missing) {
 	var numbers []uint64
 	for _, m := range want {
 		numbers = append(numbers, m.Seq)
+		one, ok, err := s.MissingOf(Key{Segment: m.Segment, Group: group})
+		if err != nil || !ok || one != m {
+			t.Errorf("missing of segment %s: %v, %v, %v", m.Segment, one, ok, err)
+		}
 	}
 	slices.Sort(numbers)
 	runs, _, err := s.MissingRuns(group)
@@ -43,6 +47,9 @@ func wantSeq(t *testing.T, s *Store, one sample, seq uint64) {
 	info, err := s.Stat(one.meta.Key)
 	if err != nil || info.Seq != seq || info.Live != (seq != 0) {
 		t.Errorf("%+v, %v; want number %d", info, err, seq)
+	}
+	if m, ok, err := s.MissingOf(one.meta.Key); ok || err != nil {
+		t.Errorf("missing though it is held: %v, %v", m, err)
 	}
 }
 

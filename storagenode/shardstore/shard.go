@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 
 	"github.com/cairnstorage/cairn/proto/merkle"
@@ -16,6 +17,10 @@ type Shard struct {
 	volume *volume
 	entry  entry
 	close  sync.Once
+
+	mu       sync.Mutex
+	meta     *Meta // what lies beside the shard, once it was read
+	subtrees []merkle.Hash
 }
 
 // Open opens a shard for reading, or returns ErrNotFound. ErrCorrupt means that
@@ -86,7 +91,21 @@ func (h *Shard) Meta() (Meta, error) {
 	return *m, nil
 }
 
+// footer reads what lies beside the shard, once.
 func (h *Shard) footer() (*Meta, []merkle.Hash, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.meta == nil {
+		m, subtrees, err := h.readFooter()
+		if err != nil {
+			return nil, nil, err
+		}
+		h.meta, h.subtrees = m, subtrees
+	}
+	return h.meta, h.subtrees, nil
+}
+
+func (h *Shard) readFooter() (*Meta, []merkle.Hash, error) {
 	m, subtrees, err := readFooter(h.volume.file, h.dir.identity, h.entry.place)
 	if err == nil && !h.entry.sameAs(m) {
 		err = fmt.Errorf("index and volume disagree: %w", errFormat)
@@ -101,6 +120,12 @@ func (h *Shard) footer() (*Meta, []merkle.Hash, error) {
 // It reads only the 64 KiB parts that they touch. Errors: merkle.ErrRange, and
 // ErrCorrupt when a proof cannot be made of what is on disk.
 func (h *Shard) Prove(first, count int) (merkle.Proof, []byte, error) {
+	return h.ProveIn(nil, first, count)
+}
+
+// ProveIn is Prove with room for what it reads, of which the leaves are a part.
+// It makes its own when that is too small; 64 KiB are enough for one leaf.
+func (h *Shard) ProveIn(room []byte, first, count int) (merkle.Proof, []byte, error) {
 	l := h.entry.Layout
 	from, length, err := merkle.Window(l, first, count)
 	if err != nil {
@@ -110,7 +135,7 @@ func (h *Shard) Prove(first, count int) (merkle.Proof, []byte, error) {
 	if err != nil {
 		return merkle.Proof{}, nil, err
 	}
-	window := make([]byte, length)
+	window := slices.Grow(room[:0], int(length))[:length]
 	if _, err := h.ReadAt(window, from); err != nil {
 		return merkle.Proof{}, nil, err
 	}
