@@ -35,6 +35,9 @@ const (
 	// their answers.
 	MaxPipelined = 64
 
+	// MaxInventory is the most shards in one page of an inventory.
+	MaxInventory = 500
+
 	// Protocol names shard streams to the transport, AuditProtocol audit
 	// streams.
 	Protocol      = "/cairn/shard/1"

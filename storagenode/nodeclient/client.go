@@ -11,6 +11,8 @@ import (
 	"io"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/cairnstorage/cairn/proto/ident"
 	"github.com/cairnstorage/cairn/proto/order"
 	"github.com/cairnstorage/cairn/proto/pb"
@@ -104,6 +106,20 @@ func (d Dialer) open(ctx context.Context, addr transport.Address, lease Lease) (
 		return nil, nil, fmt.Errorf("peer %s: %w", addr.ID.Short(), err)
 	}
 	return s, w, nil
+}
+
+// readReply reads the frame that a request is to be answered with.
+func readReply(r *wire.Reader, want wire.Type, m proto.Message) error {
+	h, err := r.Next()
+	switch {
+	case err != nil:
+		return err
+	case h.Type == wire.TypeFail:
+		return readFail(r)
+	case h.Type != want:
+		return wire.Unexpected(h, fmt.Sprintf("where %s was expected", want))
+	}
+	return r.ReadControl(m)
 }
 
 // readFail reads the frame in which a node says why it did not do as asked.

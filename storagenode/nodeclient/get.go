@@ -139,17 +139,8 @@ func (g *Get) Prove(segment order.SegmentID, layout erasure.Layout, root merkle.
 
 // receiveProof reads a proof and the leaves that come with it.
 func (g *Get) receiveProof(layout erasure.Layout, leaves []byte) (merkle.Proof, error) {
-	h, err := g.r.Next()
-	switch {
-	case err != nil:
-		return merkle.Proof{}, err
-	case h.Type == wire.TypeFail:
-		return merkle.Proof{}, readFail(g.r)
-	case h.Type != wire.TypeProof:
-		return merkle.Proof{}, wire.Unexpected(h, "where a proof was asked for")
-	}
 	var m pb.Proof
-	if err := g.r.ReadControl(&m); err != nil {
+	if err := readReply(g.r, wire.TypeProof, &m); err != nil {
 		return merkle.Proof{}, err
 	}
 	if int64(m.Length) != int64(len(leaves)) {
@@ -199,17 +190,8 @@ func (g *Get) Roots(segment order.SegmentID, layout erasure.Layout, root merkle.
 
 // receiveRoots reads one shard root for each slot.
 func (g *Get) receiveRoots(layout erasure.Layout) ([]merkle.Hash, error) {
-	h, err := g.r.Next()
-	switch {
-	case err != nil:
-		return nil, err
-	case h.Type == wire.TypeFail:
-		return nil, readFail(g.r)
-	case h.Type != wire.TypeSegmentRoots:
-		return nil, wire.Unexpected(h, "where shard roots were asked for")
-	}
 	var m pb.SegmentRoots
-	if err := g.r.ReadControl(&m); err != nil {
+	if err := readReply(g.r, wire.TypeSegmentRoots, &m); err != nil {
 		return nil, err
 	}
 	if m.Size != uint64(layout.Size) {

@@ -30,7 +30,8 @@ var scheme = erasure.Scheme{Required: 4, RepairBelow: 5, Success: 5, Total: 6}
 type node struct {
 	t       testing.TB
 	key     ident.Key
-	uplink  *transport.Host
+	host    *transport.Host
+	uplink  *transport.Host // or its satellite
 	address transport.Address
 	lease   Lease
 	shard   shard
@@ -70,6 +71,7 @@ func newNode(t testing.TB, behave func(n *node, s nodeStream)) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
+	n.host = host
 	t.Cleanup(func() { host.Close() })
 	if n.uplink, err = transport.New(transport.Config{Key: newKey(t)}); err != nil {
 		t.Fatal(err)
