@@ -41,6 +41,7 @@ type served struct {
 	node      ident.Key
 	host      *transport.Host // of the node
 	uplink    *transport.Host
+	auditor   *transport.Host // of the satellite, once openAudit was called
 	store     *shardstore.Store
 	ledger    *Ledger
 	server    *Server
@@ -48,6 +49,7 @@ type served struct {
 	epoch     atomic.Uint64 // what the node knows of the group
 	ahead     atomic.Int64  // how far the node's clock is ahead of the test's, in nanoseconds
 	group     *order.Group
+	lost      atomic.Int64 // how often the server told of a loss
 
 	storeConfig shardstore.Config
 	idle        time.Duration
@@ -95,6 +97,11 @@ func testHost(t testing.TB, c transport.Config) *transport.Host {
 
 func (v *served) now() time.Time { return time.Now().Add(time.Duration(v.ahead.Load())) }
 
+// testClaim stands for the claim that the node has handed in on its group.
+var testClaim = merkle.Hash{1, 2, 3}
+
+func (v *served) claim(group uint32) (merkle.Hash, bool) { return testClaim, group == testGroup }
+
 // start brings the node up, also again after stop.
 func (v *served) start() {
 	v.t.Helper()
@@ -111,7 +118,7 @@ func (v *served) start() {
 	must(err)
 	v.server, err = NewServer(ServerConfig{
 		Store: v.store, Key: v.node, Satellite: v.satellite.ID(), Ledger: v.ledger, Now: v.now,
-		Buffers: v.buffers,
+		Buffers: v.buffers, Claim: v.claim, Lost: func() { v.lost.Add(1) },
 		Groups: func(group uint32) (uint64, bool) {
 			epoch := v.epoch.Load()
 			return epoch, group == testGroup && epoch > 0
@@ -123,6 +130,7 @@ func (v *served) start() {
 	})
 	must(err)
 	v.host.Handle(wire.Protocol, v.server.Serve)
+	v.host.Handle(wire.AuditProtocol, v.server.ServeAudit)
 	v.address, err = transport.ParseAddress(strings.Join(v.host.Addresses(), ","))
 	must(err)
 }
@@ -192,6 +200,20 @@ func (v *served) openGet(most int64) *nodeclient.Get {
 	}
 	v.t.Cleanup(g.Reset)
 	return g
+}
+
+// openAudit opens a stream of audits as the satellite.
+func (v *served) openAudit() *nodeclient.Audit {
+	v.t.Helper()
+	if v.auditor == nil {
+		v.auditor = testHost(v.t, transport.Config{Key: v.satellite})
+	}
+	a, err := nodeclient.Dialer{Host: v.auditor}.OpenAudit(context.Background(), v.address)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	v.t.Cleanup(a.Reset)
+	return a
 }
 
 // A testShard is the shard of the slot under test, with roots of a whole segment.

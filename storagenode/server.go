@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cairnstorage/cairn/proto/ident"
+	"github.com/cairnstorage/cairn/proto/merkle"
 	"github.com/cairnstorage/cairn/proto/order"
 	"github.com/cairnstorage/cairn/proto/pb"
 	"github.com/cairnstorage/cairn/proto/transport"
@@ -18,7 +19,8 @@ import (
 // betweenMessages is how long a peer may leave a stream without work.
 const betweenMessages = 2 * time.Minute
 
-// ServerConfig is what a Server works with. All but Learn, Logger and Buffers is required.
+// ServerConfig is what a Server works with. Learn, Claim, Lost, Logger and Buffers
+// may be left out.
 type ServerConfig struct {
 	Store     *shardstore.Store
 	Key       ident.Key // of this node
@@ -26,23 +28,32 @@ type ServerConfig struct {
 	// Groups says which epoch of a group is the newest this node knows of.
 	Groups func(group uint32) (epoch uint64, known bool)
 	// Learn is told of group records of the satellite that streams open with.
-	Learn   func(signed *pb.Signed, group *order.Group)
-	Ledger  *Ledger
+	Learn  func(signed *pb.Signed, group *order.Group)
+	Ledger *Ledger
+	// Claim says which claim on a group was handed to the satellite last, by its
+	// Digest. Before there is one, audits on the group are not answered; nil: none
+	// ever are.
+	Claim func(group uint32) (digest merkle.Hash, ok bool)
+	// Lost is told that a shard was found damaged by an audit.
+	Lost    func()
 	Now     func() time.Time
 	Logger  *slog.Logger // nil logs nothing
 	Buffers int          // of 256 KiB each that all streams share, 256; one peer gets an eighth
 }
 
 // Server serves the shard protocol: it takes in shards from uplinks, gives them
-// back and proves that it holds them, as far as order limits permit.
+// back and proves that it holds them, as far as order limits permit. To its
+// satellite it proves leaves in audits.
 type Server struct {
 	c       ServerConfig
 	buffers *bufferPool
 	proofs  chan struct{} // a token for each being made
+	audits  chan struct{} // a token for each stream of them
 }
 
 // NewServer makes a Server, which starts nothing by itself: Serve is to be given
-// to the transport as the handler of wire.Protocol.
+// to the transport as the handler of wire.Protocol, ServeAudit as that of
+// wire.AuditProtocol.
 func NewServer(c ServerConfig) (*Server, error) {
 	if c.Store == nil || c.Ledger == nil || c.Groups == nil || c.Now == nil || c.Key.IsZero() || c.Satellite.IsZero() {
 		return nil, errors.New("storagenode: ServerConfig is incomplete")
@@ -53,24 +64,42 @@ func NewServer(c ServerConfig) (*Server, error) {
 	if c.Buffers == 0 {
 		c.Buffers = 256
 	}
-	return &Server{c: c, buffers: newBufferPool(c.Buffers), proofs: make(chan struct{}, maxProofs)}, nil
+	if c.Claim == nil {
+		c.Claim = func(uint32) (merkle.Hash, bool) { return merkle.Hash{}, false }
+	}
+	if c.Lost == nil {
+		c.Lost = func() {}
+	}
+	return &Server{
+		c: c, buffers: newBufferPool(c.Buffers),
+		proofs: make(chan struct{}, maxProofs), audits: make(chan struct{}, maxAudits),
+	}, nil
 }
 
-// session is one stream after its Open.
-type session struct {
+// talk is one stream with the frames on it.
+type talk struct {
 	*Server
 	s     *transport.Stream
 	r     *wire.Reader
 	w     *wire.Writer
+	group *order.Group // that it is about; nil if it is about none, or not yet opened
+}
+
+func (v *Server) newTalk(s *transport.Stream) talk {
+	return talk{Server: v, s: s, r: wire.NewReader(s), w: wire.NewWriter(s)}
+}
+
+// session is a shard stream after its Open.
+type session struct {
+	talk
 	share *share // of the buffers
-	group *order.Group
-	slot  int // of this node in the group
+	slot  int    // of this node in the group
 	limit *order.Limit
 }
 
-// Serve serves one stream until it ends.
+// Serve serves one shard stream until it ends.
 func (v *Server) Serve(ctx context.Context, s *transport.Stream) {
-	c := &session{Server: v, s: s, r: wire.NewReader(s), w: wire.NewWriter(s), share: v.buffers.join(s.Remote())}
+	c := &session{talk: v.newTalk(s), share: v.buffers.join(s.Remote())}
 	defer v.buffers.leave(s.Remote())
 	err := c.open()
 	switch {
@@ -138,9 +167,9 @@ func (c *session) permitted() error {
 }
 
 // refuse says why and ends the stream. A stream that broke by itself is cut.
-func (c *session) refuse(err error) {
+func (c *talk) refuse(err error) {
 	if streamBroke(err) {
-		c.c.Logger.Debug("shard stream ended", "peer", c.s.Remote().Short(), "err", err)
+		c.c.Logger.Debug("stream ended", "peer", c.s.Remote().Short(), "err", err)
 		c.s.Reset()
 		return
 	}
@@ -159,7 +188,7 @@ func streamBroke(err error) bool {
 }
 
 // tell turns what the store and the ledger say into what may be told.
-func (c *session) tell(err error) error {
+func (c *talk) tell(err error) error {
 	switch {
 	case errors.Is(err, shardstore.ErrFull):
 		return wire.ErrFull
@@ -179,7 +208,7 @@ func (c *session) tell(err error) error {
 }
 
 // log notes an error that the operator should know of; those of peers are many.
-func (c *session) log(err error) {
+func (c *talk) log(err error) {
 	level := slog.LevelDebug
 	switch wire.ToFail(c.tell(err)).Code {
 	case pb.Code_CODE_INTERNAL, pb.Code_CODE_CORRUPT:
@@ -187,11 +216,11 @@ func (c *session) log(err error) {
 	case pb.Code_CODE_FULL, pb.Code_CODE_BUSY:
 		level = slog.LevelWarn
 	}
-	c.c.Logger.Log(context.Background(), level, "shard request refused",
+	c.c.Logger.Log(context.Background(), level, "request refused",
 		"peer", c.s.Remote().Short(), "group", c.groupID(), "err", err)
 }
 
-func (c *session) groupID() uint32 {
+func (c *talk) groupID() uint32 {
 	if c.group == nil {
 		return 0
 	}
