@@ -44,7 +44,7 @@ type leaser struct {
 		get(id uint32) (*group, error)
 	}
 	nodes interface {
-		addresses(ids []ident.ID) []*pb.NodeAddress
+		addresses(ids []ident.ID, put bool) []*pb.NodeAddress
 	}
 	now  func() time.Time
 	rand io.Reader
@@ -107,7 +107,7 @@ func (l *leaser) lease(ctx context.Context, project meta.ProjectNumber, g *group
 	if err != nil {
 		return nil, err
 	}
-	return &pb.GroupLease{Group: g.record, Limit: limit, Nodes: l.nodes.addresses(g.Nodes)}, nil
+	return &pb.GroupLease{Group: g.record, Limit: limit, Nodes: l.nodes.addresses(g.Nodes, action == order.ActionPut)}, nil
 }
 
 // limit returns an order limit that was signed just now or a moment ago.

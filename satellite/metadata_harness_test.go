@@ -51,7 +51,7 @@ func (f *fakeNodes) forPut(exclude []uint32) (*group, error) {
 	return f.get(1)
 }
 
-func (f *fakeNodes) addresses(ids []ident.ID) []*pb.NodeAddress {
+func (f *fakeNodes) addresses(ids []ident.ID, _ bool) []*pb.NodeAddress {
 	list := make([]*pb.NodeAddress, len(ids))
 	for i := range ids {
 		list[i] = &pb.NodeAddress{Node: ids[i][:], Addresses: []string{"/ip4/192.0.2.1/tcp/1"}, Online: true}

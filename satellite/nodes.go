@@ -63,12 +63,13 @@ func (s *nodesServer) CheckIn(ctx context.Context, m *pb.CheckInRequest) (*pb.Ch
 		s.settling.came(id)
 	}
 	news, behind := s.tell(id, mine, m.Cursors, journals)
-	s.registry.setBehind(id, behind)
+	s.registry.note(id, behind, s.lossOf(id, mine, journals))
 	return &pb.CheckInResponse{
 		IntervalMs: uint32(s.config.CheckIn / time.Millisecond),
 		Groups:     news,
 		Now:        s.now().Unix(),
 		Staging:    int64(s.config.Staging / time.Second),
+		Standing:   s.standingOf(id, mine),
 	}, nil
 }
 
@@ -111,6 +112,9 @@ func (s *nodesServer) Peers(ctx context.Context, m *pb.PeersRequest) (*pb.PeersR
 	}
 	if err := s.registry.spend(id, callPeers, 1); err != nil {
 		return nil, err
+	}
+	if standing := s.registry.standing(id); !standing.State.Counts() {
+		return nil, fmt.Errorf("%w: this node is %v: %s", satclient.ErrDenied, standing.State, standing.Reason)
 	}
 	g, err := s.groups.get(m.Group)
 	if err != nil {

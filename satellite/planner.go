@@ -164,7 +164,7 @@ func (g *groups) plannable() []placement.Node {
 	defer g.mu.Unlock()
 	for i := range view {
 		n := &view[i]
-		if !n.online || n.Free < minRoom {
+		if !n.takes || n.Free < minRoom {
 			continue
 		}
 		p := placement.Node{ID: n.ID, Subnets: placement.Subnets(n.Remote, n.Addresses), Operator: n.Operator}

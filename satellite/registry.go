@@ -3,6 +3,7 @@ package satellite
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"math"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"github.com/cairnstorage/cairn/proto/ident"
 	"github.com/cairnstorage/cairn/proto/pb"
 	"github.com/cairnstorage/cairn/proto/transport"
+	"github.com/cairnstorage/cairn/satellite/audit"
 	"github.com/cairnstorage/cairn/satellite/meta"
 	"github.com/cairnstorage/cairn/satellite/satclient"
 )
@@ -32,6 +34,8 @@ const (
 	keepEvery = 5 * time.Minute
 	// forgetAfter is for how long a node that no group needs is remembered.
 	forgetAfter = 7 * 24 * time.Hour
+	// forgetBadAfter is the same for one that was disqualified.
+	forgetBadAfter = 90 * 24 * time.Hour
 )
 
 // Anyone may come with as many new keys as they like, so new nodes are let in
@@ -48,12 +52,18 @@ type registry struct {
 	meta     *meta.Store
 	now      func() time.Time
 	interval time.Duration // between check-ins
+	rule     audit.Rule
+	log      *slog.Logger
 
 	mu     sync.Mutex
 	nodes  map[ident.ID]*node
 	change chan struct{} // holds one token after a node came
 
 	places allowance // for new nodes
+
+	listening time.Time // since when nodes could be heard
+	heard     time.Time // when one was, last
+	watched   time.Time // up to when presence has been counted
 }
 
 // node is one storage node.
@@ -65,7 +75,13 @@ type node struct {
 	stored    time.Time // when its record was stored last
 	dirty     bool      // its record should be stored soon
 	behind    uint64    // journal entries not followed at the last check-in
+	impaired  bool      // it said that a data directory is away
+	loss      audit.Loss
 	calls     [calls]allowance
+
+	standing       meta.Standing
+	standingStored time.Time
+	turned         bool // its state changed, which should be stored soon
 }
 
 // Calls of nodes that are bounded for each.
@@ -82,19 +98,21 @@ var bounds = [calls]struct{ rate, burst float64 }{
 }
 
 // openRegistry reads the nodes that are known.
-func openRegistry(ctx context.Context, store *meta.Store, now func() time.Time, interval time.Duration) (*registry, error) {
-	r := &registry{
-		meta: store, now: now, interval: interval,
-		nodes: make(map[ident.ID]*node), change: make(chan struct{}, 1),
-	}
-	known, err := store.Nodes(ctx)
+func openRegistry(ctx context.Context, r *registry) error {
+	r.nodes, r.change = make(map[ident.ID]*node), make(chan struct{}, 1)
+	r.listening = r.now()
+	known, err := r.meta.Nodes(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for i := range known {
-		r.nodes[known[i].ID] = &node{Node: known[i], stored: known[i].LastSeen}
+		r.nodes[known[i].ID] = newNode(known[i], known[i].LastSeen)
 	}
-	return r, nil
+	return r.openStandings(ctx)
+}
+
+func newNode(n meta.Node, stored time.Time) *node {
+	return &node{Node: n, stored: stored, standing: meta.Standing{Node: n.ID}}
 }
 
 // checkIn takes a node's news about itself. A new node's record is durable
@@ -116,11 +134,13 @@ func (r *registry) checkIn(ctx context.Context, id ident.ID, m *pb.CheckInReques
 	if n == nil {
 		return fmt.Errorf("%w: the node was forgotten this moment", satclient.ErrBusy)
 	}
+	r.hear(now)
 	was := r.isOnline(n, now)
 	said.FirstSeen, said.LastSeen = n.FirstSeen, now
 	n.dirty = n.dirty || matters(&n.Node, &said) || now.Sub(n.stored) >= keepEvery
-	n.Node, n.seen, n.connected = said, now, fit
-	if !was && fit {
+	n.Node, n.seen, n.connected, n.impaired = said, now, fit, m.Impaired
+	r.step(n, now)
+	if !was && r.isOnline(n, now) {
 		n.came = now
 		r.signal()
 	}
@@ -161,7 +181,7 @@ func (r *registry) meet(ctx context.Context, said meta.Node, now time.Time) erro
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.nodes[said.ID] == nil {
-		r.nodes[said.ID] = &node{Node: said, stored: now}
+		r.nodes[said.ID] = newNode(said, now)
 	}
 	return nil
 }
@@ -174,10 +194,14 @@ func (r *registry) admit(now time.Time) bool {
 // forget drops the nodes that have not been seen for long, unless needed.
 func (r *registry) forget(ctx context.Context, needed func(ident.ID) bool) error {
 	r.mu.Lock()
-	before := r.now().Add(-forgetAfter)
+	now := r.now()
 	var old []ident.ID
 	for id, n := range r.nodes {
-		if n.LastSeen.Before(before) && !needed(id) {
+		after := forgetAfter
+		if n.standing.State == audit.Disqualified {
+			after = forgetBadAfter
+		}
+		if now.Sub(n.LastSeen) > after && !needed(id) {
 			old = append(old, id)
 			delete(r.nodes, id)
 		}
@@ -227,12 +251,23 @@ func matters(a, b *meta.Node) bool {
 		a.Version != b.Version || a.Operator != b.Operator
 }
 
-// isOnline is called with mu held.
-func (r *registry) isOnline(n *node, now time.Time) bool {
+// isThere says whether a node checked in lately and is still connected. mu is
+// held.
+func (r *registry) isThere(n *node, now time.Time) bool {
 	return n.connected && !n.seen.IsZero() && now.Sub(n.seen) <= lapses*r.interval
 }
 
-// online says whether a node checked in lately and is still connected.
+// isOnline says whether a node is there and what it holds counts. mu is held.
+func (r *registry) isOnline(n *node, now time.Time) bool {
+	return r.isThere(n, now) && n.standing.State.Counts()
+}
+
+// takes says whether a node may be given new data. mu is held.
+func (r *registry) takes(n *node, now time.Time) bool {
+	return r.isOnline(n, now) && n.standing.State.TakesData() && !n.impaired && !n.loss.Large()
+}
+
+// online says whether a node checked in lately, is still connected and counts.
 func (r *registry) online(id ident.ID) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -251,8 +286,8 @@ func (r *registry) disconnected(id ident.ID) {
 }
 
 // addresses returns where nodes are reached, in the order given, and whether
-// they are online.
-func (r *registry) addresses(ids []ident.ID) []*pb.NodeAddress {
+// they are online or, to put, may be given new data.
+func (r *registry) addresses(ids []ident.ID, put bool) []*pb.NodeAddress {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.now()
@@ -261,6 +296,9 @@ func (r *registry) addresses(ids []ident.ID) []*pb.NodeAddress {
 		a := &pb.NodeAddress{Node: id[:]}
 		if n, ok := r.nodes[id]; ok {
 			a.Addresses, a.Online = n.Addresses, r.isOnline(n, now)
+			if put {
+				a.Online = r.takes(n, now)
+			}
 		}
 		list[i] = a
 	}
@@ -270,9 +308,12 @@ func (r *registry) addresses(ids []ident.ID) []*pb.NodeAddress {
 // nodeView is a node at one moment.
 type nodeView struct {
 	meta.Node
-	online bool
-	came   time.Time
-	behind uint64
+	online   bool
+	takes    bool // may be given new data
+	came     time.Time
+	behind   uint64
+	standing meta.Standing
+	loss     audit.Loss
 }
 
 // view returns all nodes, by the text of their ids.
@@ -282,14 +323,17 @@ func (r *registry) view() []nodeView {
 	now := r.now()
 	list := make([]nodeView, 0, len(r.nodes))
 	for _, n := range r.nodes {
-		list = append(list, nodeView{n.Node, r.isOnline(n, now), n.came, n.behind})
+		list = append(list, nodeView{
+			Node: n.Node, online: r.isOnline(n, now), takes: r.takes(n, now), came: n.came,
+			behind: n.behind, standing: n.standing, loss: n.loss,
+		})
 	}
 	slices.SortFunc(list, func(a, b nodeView) int { return strings.Compare(a.ID.String(), b.ID.String()) })
 	return list
 }
 
-// free returns for each node how many bytes may still be put; -1 means that
-// it is offline.
+// free returns for each node how many bytes may still be put, 0 if it may not be
+// given new data; -1 means that it is offline.
 func (r *registry) free(ids []ident.ID) []int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -298,7 +342,10 @@ func (r *registry) free(ids []ident.ID) []int64 {
 	for i, id := range ids {
 		list[i] = -1
 		if n, ok := r.nodes[id]; ok && r.isOnline(n, now) {
-			list[i] = int64(n.Free)
+			list[i] = 0
+			if r.takes(n, now) {
+				list[i] = int64(n.Free)
+			}
 		}
 	}
 	return list
@@ -317,11 +364,12 @@ func (r *registry) counts() (known, online int) {
 	return len(r.nodes), online
 }
 
-func (r *registry) setBehind(id ident.ID, entries uint64) {
+// note keeps what a check-in showed of what a node holds.
+func (r *registry) note(id ident.ID, behind uint64, loss audit.Loss) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if n, ok := r.nodes[id]; ok {
-		n.behind = entries
+		n.behind, n.loss = behind, loss
 	}
 }
 

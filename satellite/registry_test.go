@@ -10,6 +10,7 @@ import (
 
 	"github.com/cairnstorage/cairn/proto/ident"
 	"github.com/cairnstorage/cairn/proto/pb"
+	"github.com/cairnstorage/cairn/satellite/audit"
 	"github.com/cairnstorage/cairn/satellite/kv"
 	"github.com/cairnstorage/cairn/satellite/kv/memkv"
 	"github.com/cairnstorage/cairn/satellite/meta"
@@ -39,10 +40,13 @@ func (f *fleet) restart(key ident.Key) {
 	must(f.t, err)
 	f.groups = &groups{meta: store, key: key, scheme: testScheme, now: now, rand: rand.Reader, log: noLog}
 	f.rule.PerNode = 4
-	f.registry, err = openRegistry(f.t.Context(), store, now, 3*time.Second)
-	must(f.t, err)
+	f.registry = &registry{meta: store, now: now, interval: 3 * time.Second, rule: testRule, log: noLog}
+	must(f.t, openRegistry(f.t.Context(), f.registry))
 	must(f.t, openGroups(f.t.Context(), f.groups, DefaultScheme))
 }
+
+// testRule asks for no vetting.
+var testRule = audit.Rule{Grace: time.Hour}
 
 func nodeNumber(i int) ident.ID { return ident.ID{byte(i), byte(i >> 8), 1} }
 
@@ -65,7 +69,7 @@ func TestOnline(t *testing.T) {
 	r, id := f.registry, nodeNumber(1)
 	check := func(when string, want bool) {
 		t.Helper()
-		if r.online(id) != want || r.addresses([]ident.ID{id})[0].Online != want || (r.free([]ident.ID{id})[0] >= 0) != want {
+		if r.online(id) != want || r.addresses([]ident.ID{id}, false)[0].Online != want || (r.free([]ident.ID{id})[0] >= 0) != want {
 			t.Errorf("%s: want online %v", when, want)
 		}
 	}
@@ -89,7 +93,7 @@ func TestOnline(t *testing.T) {
 	f.restart(f.key)
 	r = f.registry
 	check("after a restart", false)
-	if got := r.addresses([]ident.ID{id})[0].Addresses; !slices.Equal(got, []string{"/ip4/192.0.2.1/tcp/7000"}) {
+	if got := r.addresses([]ident.ID{id}, false)[0].Addresses; !slices.Equal(got, []string{"/ip4/192.0.2.1/tcp/7000"}) {
 		t.Errorf("addresses after a restart: %v", got)
 	}
 }

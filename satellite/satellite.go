@@ -24,6 +24,7 @@ import (
 	"github.com/cairnstorage/cairn/proto/order"
 	"github.com/cairnstorage/cairn/proto/pb"
 	"github.com/cairnstorage/cairn/proto/transport"
+	"github.com/cairnstorage/cairn/satellite/audit"
 	"github.com/cairnstorage/cairn/satellite/kv"
 	"github.com/cairnstorage/cairn/satellite/kv/badgerkv"
 	"github.com/cairnstorage/cairn/satellite/meta"
@@ -61,6 +62,13 @@ type Config struct {
 	// Settle is for how long no node may have come before groups are planned:
 	// 1 s.
 	Settle time.Duration
+	// OfflineGrace is how long a node may be away before its slots are given to
+	// others: 4 h. The time between check-ins is at most a quarter of it.
+	OfflineGrace time.Duration
+	// Vetting is how many challenges a new node must prove before it counts as
+	// one that can be relied upon: 100. Negative means none, for a network whose
+	// nodes know each other.
+	Vetting int
 	// Staging is how long nodes keep a shard for its commit: 24 h.
 	Staging time.Duration
 	// Version is what Status tells.
@@ -82,7 +90,11 @@ func (c Config) withDefaults() (Config, error) {
 		}
 	}
 	c.GroupsPerNode = orDefault(c.GroupsPerNode, 4)
-	c.CheckIn = orDefault(c.CheckIn, 3*time.Second)
+	c.OfflineGrace = orDefault(c.OfflineGrace, 4*time.Hour)
+	c.CheckIn = min(orDefault(c.CheckIn, 3*time.Second), c.OfflineGrace/4)
+	if c.Vetting == 0 {
+		c.Vetting = 100
+	}
 	c.Settle = orDefault(c.Settle, time.Second)
 	c.Staging = orDefault(c.Staging, 24*time.Hour)
 	if c.Staging <= order.LimitLife {
@@ -172,7 +184,11 @@ func (s *Satellite) open(ctx context.Context) (err error) {
 
 // recall reads what is kept in memory.
 func (s *Satellite) recall(ctx context.Context) (err error) {
-	if s.registry, err = openRegistry(ctx, s.meta, s.now, s.config.CheckIn); err != nil {
+	s.registry = &registry{
+		meta: s.meta, now: s.now, interval: s.config.CheckIn, log: s.log,
+		rule: audit.Rule{Grace: s.config.OfflineGrace, Vetting: uint64(max(s.config.Vetting, 0))},
+	}
+	if err := openRegistry(ctx, s.registry); err != nil {
 		return err
 	}
 	s.groups = &groups{
@@ -240,7 +256,7 @@ func (s *Satellite) Run(ctx context.Context) error {
 	if s.registry != nil {
 		// The last word on nodes; ctx has ended by now.
 		last := context.WithoutCancel(ctx)
-		err = errors.Join(err, s.registry.store(last, true), s.storeClaims(last))
+		err = errors.Join(err, s.registry.store(last, true), s.registry.storeStandings(last, true), s.storeClaims(last))
 	}
 	return errors.Join(err, s.Close())
 }
@@ -279,6 +295,7 @@ func (s *Satellite) run(ctx context.Context) error {
 	})
 	group.Go(func() error { return s.groups.keepPlanning(ctx, s.config.Settle) })
 	group.Go(func() error { return s.every(ctx, 10*time.Second, "store node records", s.storeNodes) })
+	group.Go(func() error { return s.every(ctx, 10*time.Second, "keep standings", s.keepStandings) })
 	group.Go(func() error { return s.every(ctx, 10*time.Second, "store claims", s.storeClaims) })
 	group.Go(func() error { return s.every(ctx, time.Minute, "expire uploads", s.expire) })
 	group.Go(func() error { return s.every(ctx, time.Hour, "forget nodes", s.forgetNodes) })

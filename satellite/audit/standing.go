@@ -6,6 +6,10 @@ import (
 	"time"
 )
 
+// ErrOver is returned when a node is to be disqualified that is so already, or
+// has left.
+var ErrOver = errors.New("the node holds nothing that counts any more")
+
 // ErrNotDisqualified is returned when a node is to be reinstated that may
 // store data as it is, or that has left.
 var ErrNotDisqualified = errors.New("the node is not disqualified")
@@ -179,6 +183,16 @@ func (s Standing) Reinstate(now time.Time) (Standing, error) {
 		return s, fmt.Errorf("%w, it is %v", ErrNotDisqualified, s.State)
 	}
 	return Standing{State: Vetting, Reason: "reinstated by the operator: vetted anew", Since: now, Presence: s.Presence}, nil
+}
+
+// Disqualify returns the standing of a node that the operator bars, with the
+// operator's reason. That of a node that is barred or has left is ErrOver.
+func (s Standing) Disqualify(reason string, now time.Time) (Standing, error) {
+	if !s.State.Counts() {
+		return s, fmt.Errorf("%w, it is %v", ErrOver, s.State)
+	}
+	s.State, s.Reason, s.Since = Disqualified, "by the operator: "+reason, now
+	return s, nil
 }
 
 func latest(times ...time.Time) (last time.Time) {

@@ -284,3 +284,21 @@ func TestStandingIsAValue(t *testing.T) {
 		t.Errorf("%s is read as %+v: %v", text, back, err)
 	}
 }
+
+func TestDisqualify(t *testing.T) {
+	now := start.Add(time.Hour)
+	for state := State(0); state <= Gone; state++ {
+		before := Standing{State: state, Reason: "because", Since: start, Score: Score{Proved: 5}}
+		after, err := before.Disqualify("sold", now)
+		if state == Disqualified || state == Gone {
+			if !errors.Is(err, ErrOver) || !reflect.DeepEqual(after, before) {
+				t.Errorf("%v: %+v, %v", state, after, err)
+			}
+			continue
+		}
+		want := Standing{State: Disqualified, Reason: "by the operator: sold", Since: now, Score: before.Score}
+		if err != nil || !reflect.DeepEqual(after, want) {
+			t.Errorf("%v: %+v, %v", state, after, err)
+		}
+	}
+}

@@ -27,6 +27,7 @@ import (
 //	'h' group:4                               head of a group's journal
 //	'j' group:4 seq:8                         journal entry
 //	'd' node id:32                            node
+//	'a' node id:32                            standing of a node
 //	'c' group:4 slot:1 node id:32             newest claim of a node on a slot
 //	'f' group:4 slot:1                        node that is to take over a slot
 //	't'                                       trouble
@@ -52,6 +53,7 @@ const (
 	kindHead        = 'h'
 	kindEntry       = 'j'
 	kindNode        = 'd'
+	kindStanding    = 'a'
 	kindClaim       = 'c'
 	kindSuccessor   = 'f'
 	kindTrouble     = 't'
@@ -152,6 +154,7 @@ func groupKey(id uint32, epoch uint64) []byte {
 func headKey(id uint32) []byte              { return u32([]byte{kindHead}, id) }
 func entryKey(id uint32, seq uint64) []byte { return u64(u32([]byte{kindEntry}, id), seq) }
 func nodeKey(id ident.ID) []byte            { return append([]byte{kindNode}, id[:]...) }
+func standingKey(id ident.ID) []byte        { return append([]byte{kindStanding}, id[:]...) }
 func claimKey(k ClaimKey) []byte {
 	return append(append(u32([]byte{kindClaim}, k.Group), byte(k.Slot)), k.Node[:]...)
 }

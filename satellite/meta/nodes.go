@@ -69,11 +69,12 @@ func (s *Store) deleteAll(ctx context.Context, keys [][]byte) error {
 	return nil
 }
 
-// DeleteNodes forgets nodes; those that are not there are no error.
+// DeleteNodes forgets nodes and their standings; those that are not there are no
+// error.
 func (s *Store) DeleteNodes(ctx context.Context, ids []ident.ID) error {
-	keys := make([][]byte, len(ids))
-	for i, id := range ids {
-		keys[i] = nodeKey(id)
+	keys := make([][]byte, 0, 2*len(ids))
+	for _, id := range ids {
+		keys = append(keys, standingKey(id), nodeKey(id))
 	}
 	return s.deleteAll(ctx, keys)
 }

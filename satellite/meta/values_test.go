@@ -19,6 +19,7 @@ import (
 	"github.com/cairnstorage/cairn/proto/order"
 	"github.com/cairnstorage/cairn/proto/pb"
 	"github.com/cairnstorage/cairn/proto/seqset"
+	"github.com/cairnstorage/cairn/satellite/audit"
 )
 
 var update = flag.Bool("update", false, "write testdata/values.txt anew: stores in use become unreadable")
@@ -59,6 +60,13 @@ func values() []value {
 		Capacity:  1 << 40, Used: 1 << 30, Free: 1 << 39, Version: "v1", Operator: "me",
 		FirstSeen: when, LastSeen: when.Add(time.Hour), Remote: netip.MustParseAddr("192.0.2.1"),
 	}
+	standing := Standing{
+		Standing: audit.Standing{
+			State: audit.Online, Reason: "vetted", Since: when, Score: audit.Score{LLR: -1.5, Proved: 200, Missing: 1, Wrong: 2},
+			Presence: audit.Presence{Time: audit.Share{Kept: 0.25, Due: 0.5, At: when}, Answers: audit.Share{Kept: 10, Due: 11, At: when}},
+		},
+		Owed: when, Exit: Exit{Asked: when, Slots: 4, Departure: &pb.Signed{Body: []byte("body"), Signature: bytes.Repeat([]byte{3}, 64)}},
+	}
 	return []value{
 		{"project", project.encode(), again(pointer(func(v []byte) (Project, error) { return decodeProject(ProjectID{}, v) }))},
 		{"bucket", (&bucketRecord{number: 7, created: when, usage: Usage{300, 1 << 40}}).encode(), again(pointer(decodeBucket))},
@@ -80,6 +88,7 @@ func values() []value {
 			return encodeSigned(s), err
 		}},
 		{"node", node.encode(), again(pointer(func(v []byte) (Node, error) { return decodeNode(ident.ID{1}, v) }))},
+		{"standing", standing.encode(), again(pointer(func(v []byte) (Standing, error) { return decodeStanding(ident.ID{1}, v) }))},
 		{"claim", (&Claim{
 			Signed: &pb.Signed{Body: []byte("body"), Signature: bytes.Repeat([]byte{3}, 64)},
 			Lost:   seqset.Set{{First: 3, Last: 4}, {First: 100, Last: 300}}, LostAt: when,

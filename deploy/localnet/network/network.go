@@ -89,6 +89,7 @@ func (n *Network) StartSatellite(ctx context.Context) error {
 		Scheme:  n.config.Scheme,
 		CheckIn: 500 * time.Millisecond,
 		Settle:  200 * time.Millisecond,
+		Vetting: -1,
 		Logger:  n.config.Logger.With("party", "satellite"),
 	}
 	if n.config.Satellite != nil {

@@ -205,6 +205,8 @@ func TestMistakes(t *testing.T) {
 	c.fails("--scheme", "run", "--dir", empty, "--scheme", "4/6/8")
 	c.fails("--scheme", "run", "--dir", empty, "--scheme", "10/8/6/4")
 	c.fails("nonsense", "run", "--dir", empty, "--listen", "nonsense")
+	c.fails("--offline-grace", "run", "--dir", empty, "--offline-grace", "0s")
+	c.fails("--vetting", "run", "--dir", empty, "--vetting", "-1")
 	c.fails("unknown command", "frobnicate", "--dir", empty)
 	c.fails("unknown command", "node", "frobnicate", "--dir", empty)
 }

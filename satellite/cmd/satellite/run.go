@@ -2,9 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -29,6 +31,12 @@ DIR/identity.key, without which no node or uplink would know it again.`,
 					return fmt.Errorf("--scheme: %w", err)
 				}
 			}
+			if c.OfflineGrace <= 0 || c.Vetting < 0 {
+				return errors.New("--offline-grace must be above 0, and --vetting not below")
+			}
+			if c.Vetting == 0 {
+				c.Vetting = -1
+			}
 			level := slog.LevelInfo
 			if verbose {
 				level = slog.LevelDebug
@@ -43,6 +51,8 @@ DIR/identity.key, without which no node or uplink would know it again.`,
 	f.StringArrayVar(&c.Announce, "announce", nil, "multiaddr to tell others instead, such as /dns4/example.org/tcp/7777 (repeatable)")
 	f.StringVar(&scheme, "scheme", "", "shards of a segment in new placement groups: required/repair-below/success/total\n(default that of the newest group, or "+satellite.DefaultScheme.String()+")")
 	f.BoolVar(&c.Distinct, "distinct", false, "keep nodes of one subnet or operator out of one placement group")
+	f.DurationVar(&c.OfflineGrace, "offline-grace", 4*time.Hour, "how long a node may be away before others get its slots")
+	f.IntVar(&c.Vetting, "vetting", 100, "challenges that a new node must prove before it is relied upon; 0 in a network\nwhose nodes know each other")
 	f.BoolVar(&c.QUIC, "quic", false, "listen on and dial QUIC, too")
 	f.StringVar(&addressFile, "address-file", "", "another file to write the address to")
 	f.BoolVar(&verbose, "verbose", false, "log more")
