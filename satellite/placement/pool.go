@@ -198,17 +198,26 @@ func (f *fitting) choose(l *lottery, random *rand.Rand, why *Refusal) (int, bool
 			return i, true
 		}
 	}
-	weights := make([]float64, len(l.nodes))
+	var sum float64
 	for at, i := range l.nodes {
 		if f.fits(i, why) {
-			weights[at] = l.weights[at]
+			sum += l.weights[at]
 		}
 	}
-	at, ok := Choose(weights, random.Float64())
-	if !ok {
+	if sum == 0 {
 		return 0, false
 	}
-	return l.nodes[at], true
+	last := 0
+	point := random.Float64() * sum
+	for at, i := range l.nodes {
+		if f.fits(i, &Refusal{}) {
+			last = i
+			if point -= l.weights[at]; point < 0 {
+				break
+			}
+		}
+	}
+	return last, true
 }
 
 // fits reports whether a node may take the seat, and counts why not.
