@@ -40,7 +40,8 @@ type examination struct {
 	head       uint64
 	slots      []Slot
 	vacant     bool         // a slot has lost its holder
-	levels     []seqset.Set // by coverage, of what some present holder lacks
+	renewed    bool         // or has a new one, that may not yet hold all of it
+	levels     []seqset.Set // what may be urgent, by coverage
 	unreadable seqset.Set
 	rebuild    seqset.Set // what new holders have to rebuild and can
 }
@@ -57,6 +58,7 @@ func (x *examination) count() {
 			x.Healthy++
 		case s.Presence == Present:
 			x.Present++
+			x.renewed = x.renewed || s.Given > 0
 		case s.Presence != Away:
 			x.vacant = true
 		}
@@ -66,10 +68,14 @@ func (x *examination) count() {
 // cover sorts the numbers by how many present holders cover them.
 func (x *examination) cover() {
 	x.levels = make([]seqset.Set, len(x.slots)+1)
+	most := urgentAt(x.scheme)
+	if x.vacant || x.renewed {
+		most = len(x.slots)
+	}
 	covered := sweep(x.head, x.slots, func(s *Slot) bool { return s.Presence == Present })
 	for r, coverage := range covered {
 		x.Covered[coverage] += r.Len()
-		if coverage < x.Present {
+		if coverage <= most && coverage < x.Present { // else nobody could heal it
 			x.levels[coverage] = append(x.levels[coverage], r)
 		}
 		if coverage < x.scheme.Required {

@@ -12,11 +12,16 @@ import (
 // many of the slots that count cover them. Neighbouring runs differ in coverage.
 // It looks only at where the runs that slots lack begin and end.
 func sweep(head uint64, slots []Slot, counts func(*Slot) bool) iter.Seq2[seqset.Run, int] {
-	var e edges
-	holders := 0
+	holders, runs := 0, 0
 	for i := range slots {
 		if counts(&slots[i]) {
 			holders++
+			runs += len(slots[i].Claim.Missing) + 1
+		}
+	}
+	e := edges{firsts: make([]uint64, 0, runs), lasts: make([]uint64, 0, runs)}
+	for i := range slots {
+		if counts(&slots[i]) {
 			slots[i].runs(head, e.add)
 		}
 	}
