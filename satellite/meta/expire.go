@@ -56,7 +56,7 @@ func (s *Store) expireUploads(ctx context.Context, now time.Time) (n int, more b
 	if err != nil {
 		return 0, false, err
 	}
-	due := func(u *upload) bool { return !u.expires.After(now) }
+	due := func(u *upload) bool { return u.expires.Unix() < now.Unix() } // as for the notes above
 	for _, d := range list {
 		gone, err := s.takeApart(ctx, d.id, due, expiryKey(d.unix, d.id))
 		if err != nil {
