@@ -177,6 +177,21 @@ func (c *claims) drop(ctx context.Context, k meta.ClaimKey) error {
 	return c.meta.DeleteClaims(ctx, []meta.ClaimKey{k})
 }
 
+// dropGroup forgets all claims on a group.
+func (c *claims) dropGroup(ctx context.Context, group uint32) error {
+	var gone []meta.ClaimKey
+	c.mu.Lock()
+	for k := range c.newest {
+		if k.Group == group {
+			gone = append(gone, k)
+			delete(c.newest, k)
+			delete(c.dirty, k)
+		}
+	}
+	c.mu.Unlock()
+	return c.meta.DeleteClaims(ctx, gone)
+}
+
 // storeClaims stores what came since the last time.
 func (s *Satellite) storeClaims(ctx context.Context) error {
 	return s.claims.store(ctx, s.groups.entitled)
@@ -237,6 +252,11 @@ func (s *Satellite) takeClaim(ctx context.Context, id ident.ID, signed *pb.Signe
 		s.registry.disconnected(id)
 		return fmt.Errorf("%w: group %d is claimed up to %d, and its journal ends at %d",
 			satclient.ErrBadRequest, c.Group, c.Seq, journals[c.Group].Head)
+	}
+	if c.Seq < journals[c.Group].Base {
+		// The node has to compare what it holds with the journal first. By that
+		// its numbers may come to mean something else, if entries were lost.
+		return nil
 	}
 	s.claims.take(n)
 	return nil

@@ -1,7 +1,9 @@
 package satellite
 
 import (
+	"crypto/rand"
 	"crypto/sha256"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -14,12 +16,32 @@ import (
 	"github.com/cairnstorage/cairn/satellite/satclient"
 )
 
-// fill appends filler to the journal of a group until it has this length.
+// fill commits segments to a group until its journal has this length.
 func (r *running) fill(group uint32, length uint64) {
 	r.t.Helper()
-	_, err := r.meta.AddTrouble(r.t.Context(), group, length, "filling the journal")
+	ctx := r.t.Context()
+	g, err := r.groups.get(group)
 	must(r.t, err)
-	must(r.t, r.meta.ClearTrouble(r.t.Context()))
+	p, err := r.meta.CreateProject(ctx, "filling", [16]byte{}, [16]byte{})
+	must(r.t, err)
+	must(r.t, second(r.meta.CreateBucket(ctx, p.Number, "filling")))
+	for {
+		journals, err := r.meta.Journals(ctx, []uint32{group})
+		must(r.t, err)
+		head := journals[group].Head
+		if head >= length {
+			return
+		}
+		c := meta.CommitRequest{Project: p.Number, Bucket: "filling", Key: component(fmt.Sprint(head))}
+		for range min(length-head, meta.MaxAdd) {
+			id, err := order.NewSegmentID(rand.Reader)
+			must(r.t, err)
+			c.Segments = append(c.Segments, meta.NewSegment{ID: id, Group: group, Epoch: g.Epoch, Size: segmentSize})
+			c.Extents = append(c.Extents, meta.Extent{Segment: id, Length: 1})
+			c.Size++
+		}
+		must(r.t, second(r.meta.Commit(ctx, c)))
+	}
 }
 
 // claimFor is what the holder of a node key claims of a group, up to seq.

@@ -264,9 +264,9 @@ func (b *bench) createBucket() {
 // journal returns the live segments of a group by its journal.
 func (b *bench) journal(group uint32) []meta.Entry {
 	b.t.Helper()
-	entries, _, err := b.meta.Entries(context.Background(), group, 0, 1000)
+	page, err := b.meta.Entries(context.Background(), group, 0, 1000)
 	must(b.t, err)
-	return entries
+	return page.Entries
 }
 
 func wantError(t testing.TB, what string, err, want error) {

@@ -88,17 +88,17 @@ func (s *nodesServer) Journal(ctx context.Context, m *pb.JournalRequest) (*pb.Jo
 		return nil, fmt.Errorf("%w: %d has no slot held by %s", satclient.ErrGroupNotFound, m.Group, id)
 	}
 	limit := int(min(m.Limit, maxJournalPage))
-	entries, journal, err := s.meta.Entries(ctx, m.Group, m.After, limit)
+	page, err := s.meta.Entries(ctx, m.Group, m.After, limit)
 	if err != nil {
 		return nil, err
 	}
-	head := order.Head{Satellite: s.key.ID(), Group: m.Group, Seq: journal.Head, Issued: s.now().Truncate(time.Second)}
-	answer := &pb.JournalResponse{Entries: make([]*pb.Entry, len(entries))}
+	head := order.Head{Satellite: s.key.ID(), Group: m.Group, Seq: page.Head, Issued: s.now().Truncate(time.Second)}
+	answer := &pb.JournalResponse{Through: page.Through, Sparse: page.Sparse, Base: page.Base}
 	if answer.Head, err = order.SignHead(s.key, &head); err != nil {
 		return nil, err
 	}
-	for i := range entries {
-		answer.Entries[i] = entryMessage(&entries[i])
+	for i := range page.Entries {
+		answer.Entries = append(answer.Entries, entryMessage(&page.Entries[i]))
 	}
 	return answer, nil
 }
@@ -192,6 +192,11 @@ func (s *Satellite) acceptLoss(ctx context.Context) error {
 	}
 	if err := s.meta.ClearTrouble(ctx); err != nil {
 		return err
+	}
+	for group := range s.trouble.Load().Heads { // nobody knows what their numbers meant
+		if err := s.claims.dropGroup(ctx, group); err != nil {
+			return err
+		}
 	}
 	s.log.Warn("the operator accepted the loss of metadata; taking writes again")
 	s.trouble.Store(nil)

@@ -71,6 +71,9 @@ type Config struct {
 	Vetting int
 	// Staging is how long nodes keep a shard for its commit: 24 h.
 	Staging time.Duration
+	// Tombstones is how long the journals keep tombstones, and what they bury,
+	// for nodes that are away: 30 days.
+	Tombstones time.Duration
 	// Version is what Status tells.
 	Version string
 
@@ -97,6 +100,7 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	c.Settle = orDefault(c.Settle, time.Second)
 	c.Staging = orDefault(c.Staging, 24*time.Hour)
+	c.Tombstones = orDefault(c.Tombstones, 30*24*time.Hour)
 	if c.Staging <= order.LimitLife {
 		return c, fmt.Errorf("staged shards must be kept for longer than order limits live, %v", order.LimitLife)
 	}
@@ -298,6 +302,7 @@ func (s *Satellite) run(ctx context.Context) error {
 	group.Go(func() error { return s.every(ctx, 10*time.Second, "keep standings", s.keepStandings) })
 	group.Go(func() error { return s.every(ctx, 10*time.Second, "store claims", s.storeClaims) })
 	group.Go(func() error { return s.every(ctx, time.Minute, "expire uploads", s.expire) })
+	group.Go(func() error { return s.every(ctx, s.trimEvery(), "trim journals", s.trim) })
 	group.Go(func() error { return s.every(ctx, time.Hour, "forget nodes", s.forgetNodes) })
 	return group.Wait()
 }

@@ -344,8 +344,13 @@ func TestContest(t *testing.T) {
 	}
 	j, err := node.Journal(t.Context(), &pb.JournalRequest{Group: 1})
 	must(t, err)
-	if st := s.status(); st.Trouble != "" || len(j.Entries) != 10 {
-		t.Errorf("accepted, but status is %+v and the journal has %d entries", st, len(j.Entries))
+	head, err := order.OpenHead(j.Head, s.ID())
+	must(t, err)
+	if st := s.status(); st.Trouble != "" || head.Seq != 11 {
+		t.Errorf("accepted, but status is %+v and the journal ends at %d", st, head.Seq)
+	}
+	if len(j.Entries) != 0 || !j.Sparse || j.Through != 11 || j.Base != 11 {
+		t.Errorf("nodes that have followed it to 10 are told %+v", j)
 	}
 }
 

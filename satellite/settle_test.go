@@ -18,7 +18,7 @@ func TestSettle(t *testing.T) {
 	must(t, s.ready(ctx)) // nothing to lose yet
 	keys := newKeys(t, 10)
 	s.formGroups(keys)
-	must(t, second(s.meta.AddTrouble(ctx, 1, 7, "so that the journal has entries")))
+	must(t, second(s.meta.AddTrouble(ctx, 1, 6, "so that the journal has entries")))
 	must(t, s.meta.ClearTrouble(ctx))
 	s.stop()
 

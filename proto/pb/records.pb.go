@@ -866,7 +866,8 @@ func (x *Departure) GetCompleted() int64 {
 	return 0
 }
 
-// Entry is one line of a group's journal. seq starts at 1 and has no gaps.
+// Entry is one line of a group's journal. seq starts at 1 and has no gaps but
+// where the journal was trimmed (SPEC.md, "Trimming").
 type Entry struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Seq     uint64                 `protobuf:"varint,1,opt,name=seq,proto3" json:"seq,omitempty"`

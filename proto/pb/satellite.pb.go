@@ -2482,6 +2482,7 @@ type JournalResponse struct {
 	Head          *Signed                `protobuf:"bytes,2,opt,name=head,proto3" json:"head,omitempty"`
 	Through       uint64                 `protobuf:"varint,3,opt,name=through,proto3" json:"through,omitempty"` // the page covers all numbers behind after up to this one
 	Sparse        bool                   `protobuf:"varint,4,opt,name=sparse,proto3" json:"sparse,omitempty"`   // entries that do not count any more are left out
+	Base          uint64                 `protobuf:"varint,5,opt,name=base,proto3" json:"base,omitempty"`       // pages are sparse up to here
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2542,6 +2543,13 @@ func (x *JournalResponse) GetSparse() bool {
 		return x.Sparse
 	}
 	return false
+}
+
+func (x *JournalResponse) GetBase() uint64 {
+	if x != nil {
+		return x.Base
+	}
+	return 0
 }
 
 type ContestRequest struct {
@@ -3141,12 +3149,13 @@ const file_satellite_proto_rawDesc = "" +
 	"\x0eJournalRequest\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\rR\x05group\x12\x14\n" +
 	"\x05after\x18\x02 \x01(\x04R\x05after\x12\x14\n" +
-	"\x05limit\x18\x03 \x01(\rR\x05limit\"\x94\x01\n" +
+	"\x05limit\x18\x03 \x01(\rR\x05limit\"\xa8\x01\n" +
 	"\x0fJournalResponse\x12)\n" +
 	"\aentries\x18\x01 \x03(\v2\x0f.cairn.v1.EntryR\aentries\x12$\n" +
 	"\x04head\x18\x02 \x01(\v2\x10.cairn.v1.SignedR\x04head\x12\x18\n" +
 	"\athrough\x18\x03 \x01(\x04R\athrough\x12\x16\n" +
-	"\x06sparse\x18\x04 \x01(\bR\x06sparse\"6\n" +
+	"\x06sparse\x18\x04 \x01(\bR\x06sparse\x12\x12\n" +
+	"\x04base\x18\x05 \x01(\x04R\x04base\"6\n" +
 	"\x0eContestRequest\x12$\n" +
 	"\x04head\x18\x01 \x01(\v2\x10.cairn.v1.SignedR\x04head\"\x11\n" +
 	"\x0fContestResponse\"8\n" +

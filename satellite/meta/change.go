@@ -192,25 +192,30 @@ func (c *change) bury(id order.SegmentID, s segment) error {
 	}
 	h.Segments--
 	h.Bytes -= uint64(live.Size)
+	if err := c.overtake(s.group, h, s.seq); err != nil {
+		return err
+	}
 	// The id stays taken. Receipts for the segment may still be good, and an
 	// uplink must not make it live again when its nodes have deleted it: they
 	// would seem to have lost what they vouched for.
-	s.refs = 0
+	s.refs, s.seq = 0, e.Seq
 	return c.tx.Set(segmentKey(id), s.encode())
+}
+
+// overtake drops an entry that does not count any more where the journal has
+// been trimmed. Elsewhere it stays for those who have not followed it.
+func (c *change) overtake(group uint32, h *head, seq uint64) error {
+	if seq > h.Base {
+		return nil
+	}
+	return c.tx.Delete(entryKey(group, seq))
 }
 
 func (c *change) segment(id order.SegmentID) (segment, error) { return getSegment(c.tx, id) }
 
 func getSegment(r kv.Reader, id order.SegmentID) (segment, error) {
-	v, err := r.Get(segmentKey(id))
-	if errors.Is(err, kv.ErrNotFound) {
-		return segment{}, fmt.Errorf("%w: %s", ErrSegmentUnknown, id)
-	}
-	if err != nil {
-		return segment{}, err
-	}
-	s, err := decodeSegment(v)
-	if err == nil && s.refs == 0 {
+	s, err := getRecord(r, id)
+	if isNotFound(err) || err == nil && s.refs == 0 {
 		err = fmt.Errorf("%w: %s", ErrSegmentUnknown, id)
 	}
 	return s, err

@@ -167,11 +167,44 @@ func (r *rig) checkSegments(reader kv.Reader, refs map[order.SegmentID]uint64) e
 		if len(journals[id]) > 0 {
 			return fmt.Errorf("journal of group %d has live segments without record: %v", id, journals[id])
 		}
+		if err := checkTrimmed(reader, id, &h); err != nil {
+			return err
+		}
 		if w := want[id]; w.Segments != h.Segments || w.Bytes != h.Bytes {
 			return fmt.Errorf("group %d counts %d segments of %d bytes, has %d of %d", id, h.Segments, h.Bytes, w.Segments, w.Bytes)
 		}
 		return nil
 	})
+}
+
+// checkTrimmed checks that all entries behind the base of a journal are there,
+// and of the others only those that count.
+func checkTrimmed(reader kv.Reader, group uint32, h *head) error {
+	next := h.Base + 1
+	for pair, err := range reader.Scan(entryKey(group, 0), entryKey(group+1, 0)) {
+		if err != nil {
+			return err
+		}
+		e, err := parseEntry(pair)
+		if err != nil {
+			return err
+		}
+		if e.Seq > h.Base {
+			if e.Seq != next {
+				return fmt.Errorf("group %d has entry %d where %d should be, behind its base %d", group, e.Seq, next, h.Base)
+			}
+			next++
+			continue
+		}
+		s, err := getSegment(reader, e.Segment)
+		if err != nil || s.seq != e.Seq {
+			return fmt.Errorf("group %d: entry %d does not count and is below the base %d: %+v, %w", group, e.Seq, h.Base, s, err)
+		}
+	}
+	if h.epoch != lostGroup && next != h.Head+1 {
+		return fmt.Errorf("group %d has entries up to %d, and its head is %d", group, next-1, h.Head)
+	}
+	return nil
 }
 
 // stored counts the bytes of all keys and values.

@@ -142,45 +142,63 @@ func (s *Store) Journals(ctx context.Context, groups []uint32) (map[uint32]Journ
 	return found, err
 }
 
-// Entries returns up to limit (0: MaxList) entries of a group's journal after
-// seq, and the journal's state, as of one moment. Error: ErrGroupNotFound.
-func (s *Store) Entries(ctx context.Context, group uint32, after uint64, limit int) (entries []Entry, j Journal, err error) {
+// Entries returns the page of a group's journal that begins behind the entry
+// numbered after and has up to limit entries (0: MaxList), as of one moment.
+// Error: ErrGroupNotFound.
+func (s *Store) Entries(ctx context.Context, group uint32, after uint64, limit int) (p JournalPage, err error) {
 	limit = pageLimit(limit, MaxList)
 	err = s.kv.View(ctx, func(r kv.Reader) error {
-		entries = nil
 		h, err := getHead(r, group)
 		if err != nil {
 			return err
 		}
-		j = h.Journal
-		if after >= h.Head {
-			return nil
-		}
-		seq := after
-		for pair, err := range r.Scan(entryKey(group, after+1), entryKey(group, h.Head+1)) {
-			if err != nil {
-				return err
-			}
-			if len(entries) == limit {
-				return nil
-			}
-			seq++
-			if !bytes.Equal(pair.Key, entryKey(group, seq)) {
-				break
-			}
-			e, err := decodeEntry(seq, bytes.Clone(pair.Value))
-			if err != nil {
-				return err
-			}
-			entries = append(entries, e)
-		}
-		if len(entries) < limit && seq != h.Head {
-			return fmt.Errorf("%w: group %d lacks journal entry %d", ErrDamaged, group, seq)
-		}
-		return nil
+		p = JournalPage{Through: after, Journal: h.Journal, Sparse: after < h.Base}
+		return p.read(r, group, limit)
 	})
 	if err != nil {
-		return nil, Journal{}, err
+		return JournalPage{}, err
 	}
-	return entries, j, nil
+	return p, nil
+}
+
+// read adds the entries behind p.Through, as many as may be in one page.
+func (p *JournalPage) read(r kv.Reader, group uint32, limit int) error {
+	end := p.Head
+	if p.Sparse {
+		end = p.Base
+	}
+	if p.Through >= end {
+		return nil
+	}
+	for pair, err := range r.Scan(entryKey(group, p.Through+1), entryKey(group, end+1)) {
+		if err != nil {
+			return err
+		}
+		if len(p.Entries) == limit {
+			return nil
+		}
+		e, err := parseEntry(pair)
+		if err != nil {
+			return err
+		}
+		if !p.Sparse && e.Seq != p.Through+1 {
+			return fmt.Errorf("%w: group %d lacks journal entry %d", ErrDamaged, group, p.Through+1)
+		}
+		p.Entries = append(p.Entries, e)
+		p.Through = e.Seq
+	}
+	if !p.Sparse && p.Through != end {
+		return fmt.Errorf("%w: group %d lacks journal entry %d", ErrDamaged, group, p.Through+1)
+	}
+	p.Through = end
+	return nil
+}
+
+// parseEntry reads a journal entry and its number, apart from the memory of the
+// pair.
+func parseEntry(pair kv.Pair) (Entry, error) {
+	if len(pair.Key) != 1+4+8 {
+		return Entry{}, fmt.Errorf("%w: journal entry under key %x", ErrDamaged, pair.Key)
+	}
+	return decodeEntry(binary.BigEndian.Uint64(pair.Key[5:]), bytes.Clone(pair.Value))
 }

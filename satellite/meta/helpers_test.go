@@ -27,7 +27,6 @@ type rig struct {
 	random  *rand.Rand
 	project ProjectNumber
 	serial  uint64 // makes ids
-	repeats bool   // journals may say things twice: a loss was accepted
 }
 
 var satelliteID = ident.ID{1: 7}
@@ -168,33 +167,9 @@ func (r *rig) upload(n int, k []byte) Object {
 // live returns the segments that replaying a group's journal leaves.
 func (r *rig) live(group uint32) map[order.SegmentID]Entry {
 	r.t.Helper()
-	live := map[order.SegmentID]Entry{}
-	after := uint64(0)
-	for {
-		entries, j, err := r.Entries(r.ctx, group, after, 100)
-		r.must(err)
-		for _, e := range entries {
-			if after++; e.Seq != after {
-				r.t.Fatalf("group %d: entry %d follows %d", group, e.Seq, after-1)
-			}
-			_, there := live[e.Segment]
-			switch e.Kind {
-			case pb.EntryKind_ENTRY_KIND_LIVE:
-				if there && !r.repeats {
-					r.t.Fatalf("group %d: segment %s is live twice", group, e.Segment)
-				}
-				live[e.Segment] = e
-			case pb.EntryKind_ENTRY_KIND_TOMBSTONE:
-				if !there && !r.repeats && e.Segment != (order.SegmentID{}) {
-					r.t.Fatalf("group %d: tombstone for %s, which is not live", group, e.Segment)
-				}
-				delete(live, e.Segment)
-			}
-		}
-		if after == j.Head {
-			return live
-		}
-	}
+	f := follower{rig: r, group: group}
+	f.follow(100)
+	return f.live
 }
 
 // count counts the keys of a kind.

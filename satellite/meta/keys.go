@@ -26,6 +26,7 @@ import (
 //	'g' group:4 ^epoch:8                      signed group record
 //	'h' group:4                               head of a group's journal
 //	'j' group:4 seq:8                         journal entry
+//	'm' group:4                               moments: when the journal was how long
 //	'd' node id:32                            node
 //	'a' node id:32                            standing of a node
 //	'c' group:4 slot:1 node id:32             newest claim of a node on a slot
@@ -52,6 +53,7 @@ const (
 	kindGroup       = 'g'
 	kindHead        = 'h'
 	kindEntry       = 'j'
+	kindMoments     = 'm'
 	kindNode        = 'd'
 	kindStanding    = 'a'
 	kindClaim       = 'c'
@@ -152,6 +154,7 @@ func groupKey(id uint32, epoch uint64) []byte {
 	return u64(groupEpochsKey(id), ^epoch)
 }
 func headKey(id uint32) []byte              { return u32([]byte{kindHead}, id) }
+func momentsKey(id uint32) []byte           { return u32([]byte{kindMoments}, id) }
 func entryKey(id uint32, seq uint64) []byte { return u64(u32([]byte{kindEntry}, id), seq) }
 func nodeKey(id ident.ID) []byte            { return append([]byte{kindNode}, id[:]...) }
 func standingKey(id ident.ID) []byte        { return append([]byte{kindStanding}, id[:]...) }

@@ -20,6 +20,9 @@ type duel struct {
 	projects []ProjectNumber
 	uploads  []UploadID // also past ones
 	commits  []CommitRequest
+	fast     []*follower // by group: nodes that are there
+	slow     []*follower // nodes that hardly ever are
+	losses   int         // that were accepted
 }
 
 func TestModelOnMemory(t *testing.T) {
@@ -46,18 +49,24 @@ func play(t *testing.T, store kv.Store, steps, every int) {
 	for id := range uint32(3) {
 		d.group(id + 1)
 		d.model.epochs[id+1] = 1
+		d.fast = append(d.fast, &follower{rig: d.rig, group: id + 1})
+		d.slow = append(d.slow, &follower{rig: d.rig, group: id + 1})
 	}
 	for step := range steps {
 		d.clock = d.clock.Add(time.Duration(d.random.IntN(1500)-50) * time.Millisecond)
 		d.project = d.projects[d.random.IntN(2)]
+		d.model.now = d.clock
 		d.step()
+		d.follow()
 		if step%every == every-1 {
 			d.check()
 			d.compareSegments()
 		}
 	}
+	if j := d.journal(1); steps >= 20_000 && (j.Base == 0 || d.slow[0].resyns == 0) {
+		t.Errorf("journal %+v, compared by a slow node %d times: nothing was tested", j, d.slow[0].resyns)
+	}
 }
-
 func (d *duel) step() {
 	d.t.Helper()
 	switch n := d.random.IntN(100); {
@@ -85,6 +94,8 @@ func (d *duel) step() {
 		d.expire()
 	case n < 98:
 		d.nextEpoch()
+	case n < 99:
+		d.trimAll()
 	default:
 		d.counts()
 	}

@@ -19,6 +19,7 @@ type model struct {
 	segments map[order.SegmentID]*modelSegment
 	nonces   map[string]modelNonce
 	epochs   map[uint32]uint64
+	now      time.Time
 }
 
 type modelBucket struct {
@@ -48,6 +49,7 @@ type modelSegment struct {
 	NewSegment
 	project ProjectNumber
 	live    bool
+	buried  time.Time // when it ceased to be live
 }
 
 type modelNonce struct {
@@ -120,7 +122,9 @@ func (m *model) used() map[order.SegmentID]bool {
 func (m *model) sweep() {
 	used := m.used()
 	for id, s := range m.segments {
-		s.live = s.live && used[id]
+		if s.live && !used[id] {
+			s.live, s.buried = false, m.now
+		}
 	}
 }
 
@@ -354,7 +358,7 @@ func (m *model) list(q ListRequest) ([]Item, error) {
 // expire removes the uploads past their time.
 func (m *model) expire(now time.Time) (n int) {
 	for id, u := range m.uploads {
-		if !u.expires.After(now) && u.expires.Unix() < now.Unix() {
+		if u.expires.Unix() < now.Unix() {
 			delete(m.uploads, id)
 			n++
 		}

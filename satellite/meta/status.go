@@ -2,11 +2,8 @@ package meta
 
 import (
 	"context"
-	"errors"
 	"maps"
 
-	"github.com/cairnstorage/cairn/proto/order"
-	"github.com/cairnstorage/cairn/proto/pb"
 	"github.com/cairnstorage/cairn/satellite/kv"
 )
 
@@ -92,20 +89,19 @@ func (s *Store) AddTrouble(ctx context.Context, group uint32, head uint64, text 
 	return all, err
 }
 
-// ClearTrouble accepts the loss: the journals are filled up to the lengths that
-// were proved, so that nodes follow them again, what they say is said again
-// behind that, and the trouble is forgotten. Nothing should be written meanwhile.
+// ClearTrouble accepts the loss. Between the rollback and its proof entries may
+// have got numbers that nodes had dealt with already, as other entries, and no
+// one can tell now which. So the journals go on behind the lengths that were
+// proved, trimmed up to there, and every node compares what it holds with what
+// counts. Nothing should be written meanwhile.
 func (s *Store) ClearTrouble(ctx context.Context) error {
 	for {
 		t, err := s.Trouble(ctx)
 		if err != nil || t == nil {
 			return err
 		}
-		if err := s.fillAll(ctx); err != nil {
-			return err
-		}
 		for _, group := range sortedKeys(t.Heads) {
-			if err := s.sayAgain(ctx, group, t.Heads[group]); err != nil {
+			if err := s.startOver(ctx, group, t.Heads[group]); err != nil {
 				return err
 			}
 		}
@@ -119,113 +115,4 @@ func (s *Store) ClearTrouble(ctx context.Context) error {
 			return err
 		}
 	}
-}
-
-// fillAll fills the journals that the trouble names.
-func (s *Store) fillAll(ctx context.Context) error {
-	for more := true; more; {
-		err := s.kv.Update(ctx, func(tx kv.Tx) error {
-			more = false
-			t, err := getTrouble(tx)
-			if err != nil || t == nil {
-				return err
-			}
-			c := newChange(tx)
-			for _, group := range sortedKeys(t.Heads) {
-				if err := c.fill(group, t.Heads[group]); err != nil {
-					return err
-				}
-			}
-			if err := c.flush(); err != nil {
-				return err
-			}
-			more = c.work >= batchWork
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// fill appends filler entries until a journal has this length, as far as one
-// transaction should. A group that was lost keeps its id and this length, so
-// that neither is ever contested again, and nothing else.
-func (c *change) fill(group uint32, length uint64) error {
-	h, err := c.head(group)
-	if errors.Is(err, ErrGroupNotFound) {
-		c.heads[group] = &head{Journal: Journal{Head: length}}
-		return raiseCounter(c.tx, counterGroup, group)
-	}
-	if err == nil && h.epoch == lostGroup {
-		h.Head = max(h.Head, length)
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	for ; h.Head < length && c.work < batchWork; c.work++ {
-		e := Entry{Kind: pb.EntryKind_ENTRY_KIND_TOMBSTONE}
-		if err := c.appendEntry(group, h, &e); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// sayAgain appends again what a journal says up to length, where that counts
-// still. Between the rollback and its proof entries may have got numbers that
-// nodes had dealt with already, as other entries; no one can tell now which, and
-// to deal with an entry twice does no harm.
-func (s *Store) sayAgain(ctx context.Context, group uint32, length uint64) error {
-	for after := uint64(0); after < length; {
-		var next uint64
-		err := s.kv.Update(ctx, func(tx kv.Tx) error {
-			next = min(after+batchWork, length)
-			c := newChange(tx)
-			h, err := c.head(group)
-			if errors.Is(err, ErrGroupNotFound) || err == nil && h.epoch == lostGroup {
-				next = length
-				return nil
-			}
-			if err != nil {
-				return err
-			}
-			for seq := after + 1; seq <= next; seq++ {
-				if err := c.again(group, h, seq); err != nil {
-					return err
-				}
-			}
-			return c.flush()
-		})
-		if err != nil {
-			return err
-		}
-		after = next
-	}
-	return nil
-}
-
-// again appends one entry again, unless it is filler or was overtaken.
-func (c *change) again(group uint32, h *head, seq uint64) error {
-	e, err := getEntry(c.tx, group, seq)
-	if err != nil || e.Segment == (order.SegmentID{}) {
-		return err
-	}
-	if e.Kind != pb.EntryKind_ENTRY_KIND_LIVE {
-		return c.appendEntry(group, h, &e)
-	}
-	s, err := getSegment(c.tx, e.Segment)
-	if errors.Is(err, ErrSegmentUnknown) || err == nil && s.seq != seq {
-		return nil // its tombstone follows, or it was said again already
-	}
-	if err != nil {
-		return err
-	}
-	if err := c.appendEntry(group, h, &e); err != nil {
-		return err
-	}
-	s.seq = e.Seq
-	return c.tx.Set(segmentKey(e.Segment), s.encode())
 }

@@ -126,7 +126,7 @@ type Place struct {
 }
 
 // Entry is one line of a group's journal. Root, Size and Held are set for live
-// entries only. A tombstone of the zero id is filler and concerns nobody.
+// entries only.
 type Entry struct {
 	Seq     uint64
 	Kind    pb.EntryKind
@@ -155,6 +155,22 @@ type Journal struct {
 	Head     uint64 // seq of the newest entry; 0 when there is none
 	Segments uint64 // live
 	Bytes    uint64 // ciphertext of live segments
+	// Base is up to where the journal has been trimmed: of the entries up to
+	// there only those are left that count. Whoever has followed it to Base or
+	// further has missed nothing.
+	Base uint64
+}
+
+// JournalPage is a stretch of a group's journal.
+type JournalPage struct {
+	Entries []Entry // ascending
+	// Through is up to where the page covers the journal, from behind the
+	// entry that it was asked for after.
+	Through uint64
+	// Sparse: only those entries are there that count. A page is sparse when
+	// it begins below Base, and goes no further than that.
+	Sparse bool
+	Journal
 }
 
 // Node is what the satellite keeps of a storage node.

@@ -237,8 +237,8 @@ func decodeNonce(v []byte) (nonceRecord, error) {
 }
 
 // segment is a segment as stored: where its live entry is, who owns it and how
-// many extents refer to it. Without any it is buried, and its id not to be used
-// again.
+// many extents refer to it. Without any it is buried, seq is that of its newest
+// tombstone, and its id is not to be used again.
 type segment struct {
 	group   uint32
 	seq     uint64
@@ -269,14 +269,40 @@ func (h *head) encode() []byte {
 	b := putUvarint(nil, h.epoch)
 	b = putUvarint(b, h.Head)
 	b = putUvarint(b, h.Segments)
-	return putUvarint(b, h.Bytes)
+	b = putUvarint(b, h.Bytes)
+	if h.Base > 0 {
+		b = putUvarint(b, h.Base)
+	}
+	return b
 }
 
 func decodeHead(v []byte) (head, error) {
 	d := decoder{b: v}
 	h := head{epoch: d.uvarint()}
 	h.Journal = Journal{Head: d.uvarint(), Segments: d.uvarint(), Bytes: d.uvarint()}
+	if len(d.b) > 0 {
+		h.Base = d.uvarint()
+		d.bad = d.bad || h.Base == 0 || h.Base > h.Head
+	}
 	return h, d.done("journal head")
+}
+
+func (m moments) encode() []byte {
+	b := putUvarint(nil, uint64(len(m)))
+	for i := range m {
+		b = putUvarint(putMicros(b, m[i].at), m[i].head)
+	}
+	return b
+}
+
+func decodeMoments(v []byte) (moments, error) {
+	d := decoder{b: v}
+	m := make(moments, d.count(2))
+	for i := range m {
+		m[i] = moment{at: d.micros(), head: d.uvarint()}
+		d.bad = d.bad || m[i].at.IsZero() || i > 0 && (!m[i].at.After(m[i-1].at) || m[i].head <= m[i-1].head)
+	}
+	return m, d.done("moments of a journal")
 }
 
 func (e *Entry) encode() []byte {

@@ -80,7 +80,9 @@ func values() []value {
 		{"upload being aborted", (&upload{bucket: bucketRef{3, 7}, key: key("a"), aborting: true}).encode(), again(pointer(decodeUpload))},
 		{"nonce", (&nonceRecord{digest: [16]byte{1}, version: 1 << 60, size: 100, segments: 2}).encode(), again(pointer(decodeNonce))},
 		{"segment", (&segment{group: 4, seq: 1 << 20, project: 3, refs: 1}).encode(), again(pointer(decodeSegment))},
-		{"head", (&head{epoch: 2, Journal: Journal{1000, 900, 1 << 36}}).encode(), again(pointer(decodeHead))},
+		{"head", (&head{epoch: 2, Journal: Journal{Head: 1000, Segments: 900, Bytes: 1 << 36}}).encode(), again(pointer(decodeHead))},
+		{"head of a trimmed journal", (&head{epoch: 2, Journal: Journal{Head: 1000, Segments: 900, Bytes: 1 << 36, Base: 600}}).encode(), again(pointer(decodeHead))},
+		{"moments", (moments{{when, 1000}, {when.Add(time.Hour), 1200}}).encode(), again(decodeMoments)},
 		{"live entry", (&Entry{Kind: pb.EntryKind_ENTRY_KIND_LIVE, Segment: id, Root: root, Size: 1 << 26, Held: []byte{0xff, 3}}).encode(), again(pointer(func(v []byte) (Entry, error) { return decodeEntry(1, v) }))},
 		{"tombstone", (&Entry{Kind: pb.EntryKind_ENTRY_KIND_TOMBSTONE, Segment: id}).encode(), again(pointer(func(v []byte) (Entry, error) { return decodeEntry(1, v) }))},
 		{"group record", encodeSigned(&pb.Signed{Body: []byte("body"), Signature: bytes.Repeat([]byte{3}, 64)}), func(v []byte) ([]byte, error) {

@@ -54,6 +54,7 @@ DIR/identity.key, without which no node or uplink would know it again.`,
 	f.DurationVar(&c.OfflineGrace, "offline-grace", 4*time.Hour, "how long a node may be away before others get its slots")
 	f.IntVar(&c.Vetting, "vetting", 100, "challenges that a new node must prove before it is relied upon; 0 in a network\nwhose nodes know each other")
 	f.BoolVar(&c.QUIC, "quic", false, "listen on and dial QUIC, too")
+	f.DurationVar(&c.Tombstones, "tombstones", 0, "how long journals keep what was deleted, for nodes that are away (default 720h)")
 	f.StringVar(&addressFile, "address-file", "", "another file to write the address to")
 	f.BoolVar(&verbose, "verbose", false, "log more")
 	return cmd
