@@ -103,6 +103,77 @@ func BenchmarkProve(b *testing.B) {
 	}
 }
 
+// BenchmarkVerify reads shards whole, as a scrub does.
+func BenchmarkVerify(b *testing.B) {
+	for _, size := range []int{64 << 10, 1 << 20, 16 << 20} {
+		b.Run(fmt.Sprintf("%dKiB", size>>10), func(b *testing.B) {
+			s, err := Open(Config{Dirs: []string{b.TempDir()}, Logger: slog.New(slog.DiscardHandler)})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer s.Close()
+			one := newSample(0, size)
+			putMany(b, s, one, 20)
+			b.SetBytes(int64(size))
+			b.ResetTimer()
+			for i := range b.N {
+				binary.BigEndian.PutUint64(one.meta.Segment[8:], uint64(i%20+1))
+				if err := s.Verify(b.Context(), one.meta.Key); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkMissingRuns tells what is missing to a node that has just joined a
+// group of 100,000 segments.
+func BenchmarkMissingRuns(b *testing.B) {
+	s := journaled(b, 100_000)
+	b.ReportAllocs()
+	for b.Loop() {
+		runs, _, err := s.MissingRuns(1)
+		if err != nil || len(runs) != 1 || runs.Len() != 100_000 {
+			b.Fatal(runs, err)
+		}
+	}
+}
+
+// BenchmarkResync compares what is missing with a trimmed journal of 100,000
+// segments that are live.
+func BenchmarkResync(b *testing.B) {
+	s := journaled(b, 100_000)
+	for b.Loop() {
+		if err := s.Resync(1, 100_000, inPages(journalOf(100_000), 1000)); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// journaled is a store that has followed a journal of so many entries and holds
+// nothing.
+func journaled(b *testing.B, n int) *Store {
+	s, err := Open(Config{Dirs: []string{b.TempDir()}, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { s.Close() })
+	if err := s.Advance(1, journalOf(n)); err != nil {
+		b.Fatal(err)
+	}
+	return s
+}
+
+func journalOf(n int) []Entry {
+	entries := make([]Entry, n)
+	for i := range entries {
+		e := Entry{Seq: uint64(i + 1), Live: true, Size: 1}
+		binary.BigEndian.PutUint64(e.Segment[:], uint64(i+1)*0x9e3779b97f4a7c15)
+		entries[i] = e
+	}
+	return entries
+}
+
 // BenchmarkDelete deletes shards of 64 KiB by journal, 500 at a time.
 func BenchmarkDelete(b *testing.B) {
 	s, err := Open(Config{Dirs: []string{b.TempDir()}, Logger: slog.New(slog.DiscardHandler)})

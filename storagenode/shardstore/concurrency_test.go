@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/cairnstorage/cairn/proto/order"
 )
 
 func blocks(t *testing.T, path string) int64 {
@@ -145,7 +147,7 @@ func TestClosed(t *testing.T) {
 	_, err6 := w.Commit(context.Background(), newSample(2, 4096).meta)
 	w.Abort()
 	_, err7 := s.ExpireStaged(func(uint32) time.Time { return time.Time{} })
-	for i, err := range []error{err1, err2, err3, err4, err5, err6, err7, s.Advance(1, nil), s.Each(nil)} {
+	for i, err := range []error{err1, err2, err3, err4, err5, err6, err7, s.Advance(1, nil), s.Each(nil), closedCalls(s)} {
 		if !errors.Is(err, ErrClosed) {
 			t.Errorf("call %d after Close: %v", i+1, err)
 		}
@@ -154,6 +156,22 @@ func TestClosed(t *testing.T) {
 		t.Error("read from a closed store")
 	}
 	h.Close()
+}
+
+// closedCalls is one error of many calls, unless one of them has none.
+func closedCalls(s *Store) error {
+	_, err1 := s.ShardsAfter("", Key{}, 1)
+	_, err2 := s.Inventory(1, order.SegmentID{}, 1)
+	_, _, err3 := s.MissingRuns(1)
+	_, err4 := s.Release(1)
+	_, err5 := s.Groups()
+	for _, err := range []error{err1, err2, err3, err4, err5, s.Rewind(), s.Missing(1, nil), s.Verify(context.Background(), Key{}),
+		s.Resync(1, 1, inPages(nil, 1))} {
+		if !errors.Is(err, ErrClosed) {
+			return err
+		}
+	}
+	return ErrClosed
 }
 
 func TestLimits(t *testing.T) {

@@ -111,6 +111,14 @@ func groupKey(kind byte, group uint32) []byte {
 	return binary.BigEndian.AppendUint32([]byte{kind}, group)
 }
 
+// decodeGroup is the group of a key of any kind that has one.
+func decodeGroup(raw []byte) (uint32, error) {
+	if len(raw) < 5 {
+		return 0, fmt.Errorf("key of %d bytes: %w", len(raw), errFormat)
+	}
+	return binary.BigEndian.Uint32(raw[1:]), nil
+}
+
 func punchKey(volume uint32, offset int64) []byte {
 	return appendPlace([]byte{keyPunch}, volume, offset)
 }

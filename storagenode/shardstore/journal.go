@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/dgraph-io/badger/v4"
 )
@@ -42,21 +43,27 @@ func (s *Store) Cursor(group uint32) (uint64, error) {
 // returns nil, the outcome is durable. Errors: ErrFull when the disk has no room
 // even for that.
 func (s *Store) Advance(group uint32, entries []Entry) error {
-	if err := s.enter(); err != nil {
-		return err
-	}
-	defer s.exit()
 	if err := checkOrder(0, entries); err != nil {
 		return fmt.Errorf("journal of group %d: %w", group, err)
 	}
-	for len(entries) > 0 {
+	for {
 		part := entries[:min(len(entries), advanceBatch)]
 		entries = entries[len(part):]
-		if err := s.advance(group, part); err != nil {
+		plan := func() ([]change, int, error) { return s.plan(group, part, false) }
+		if err := s.carryOut(group, plan, lastSeq(part)); err != nil {
 			return fmt.Errorf("follow the journal of group %d: %w", group, err)
 		}
+		if len(entries) == 0 {
+			return nil
+		}
 	}
-	return nil
+}
+
+func lastSeq(entries []Entry) uint64 {
+	if len(entries) == 0 {
+		return 0
+	}
+	return entries[len(entries)-1].Seq
 }
 
 // checkOrder makes sure that the numbers of entries ascend from after on.
@@ -79,6 +86,9 @@ type change struct {
 	unmark  []Key
 }
 
+// isAny reports whether there is anything to do.
+func (c change) isAny() bool { return len(c.confirm)+len(c.remove)+len(c.mark)+len(c.unmark) > 0 }
+
 func (c *change) addMark(key Key, m mark, fresh bool) {
 	if c.mark == nil {
 		c.mark = make(map[Key]mark)
@@ -87,22 +97,30 @@ func (c *change) addMark(key Key, m mark, fresh bool) {
 	c.fresh += btoi(fresh)
 }
 
-func (s *Store) advance(group uint32, entries []Entry) error {
+// carryOut does what a plan comes to, durably, and moves the group's cursor to
+// seq then, unless that is behind it.
+func (s *Store) carryOut(group uint32, plan func() ([]change, int, error), seq uint64) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.exit()
 	for _, d := range s.dirs {
 		if err := d.hasFree(d.indexFloor()); err != nil {
 			return err
 		}
 	}
-	changes, err := s.enactAll(group, entries)
+	changes, err := s.enactAll(plan)
+	if err == nil && seq == 0 && !slices.ContainsFunc(changes, change.isAny) {
+		return nil
+	}
 	// What a directory has taken in must be durable before another forgets that
 	// it was missing there, or that it has to be asked for again.
 	for _, d := range s.dirs[:len(changes)] {
 		err = errors.Join(err, d.index.sync())
 	}
-	last := entries[len(entries)-1].Seq
 	for i, c := range changes {
-		move := func(txn *badger.Txn) error { return setCursor(txn, group, last) }
-		if err != nil {
+		move := func(txn *badger.Txn) error { return setCursor(txn, group, seq) }
+		if err != nil || seq == 0 {
 			move = nil // read again from here, and from the same place everywhere
 		}
 		err = errors.Join(err, s.dirs[i].settle(c, move))
@@ -111,12 +129,12 @@ func (s *Store) advance(group uint32, entries []Entry) error {
 	return err
 }
 
-// enactAll plans what entries come to and writes it down. It returns the
+// enactAll makes a plan and writes down what it comes to. It returns the
 // changes of the directories where that was done.
-func (s *Store) enactAll(group uint32, entries []Entry) ([]change, error) {
+func (s *Store) enactAll(plan func() (changes []change, missing int, err error)) ([]change, error) {
 	s.index.Lock()
 	defer s.index.Unlock()
-	changes, missing, err := s.plan(group, entries)
+	changes, missing, err := plan()
 	if err != nil {
 		return nil, err
 	}
@@ -144,21 +162,26 @@ func setCursor(txn *badger.Txn, group uint32, seq uint64) error {
 }
 
 // plan works out what entries come to, and by how much the number of missing
-// shards changes. The newest entry of a segment decides.
-func (s *Store) plan(group uint32, entries []Entry) (changes []change, missing int, err error) {
+// shards changes. The newest entry of a segment decides. A directory whose
+// cursor is past an entry is not told again what is missing, unless again is
+// set.
+func (s *Store) plan(group uint32, entries []Entry, again bool) (changes []change, missing int, err error) {
 	newest := make(map[Key]Entry, len(entries))
 	for _, e := range entries {
 		newest[Key{Segment: e.Segment, Group: group}] = e
 	}
 	cursors := make([]uint64, len(s.dirs))
 	for i, d := range s.dirs {
+		if again {
+			break
+		}
 		if cursors[i], err = d.index.cursor(group); err != nil {
 			return nil, 0, err
 		}
 	}
 	changes = make([]change, len(s.dirs))
 	for key, e := range newest {
-		n, err := s.planOne(changes, cursors, key, e)
+		n, err := s.planOne(changes, key, e, e.Seq, func(dir int) bool { return cursors[dir] < e.Seq })
 		if err != nil {
 			return nil, 0, err
 		}
@@ -168,13 +191,14 @@ func (s *Store) plan(group uint32, entries []Entry) (changes []change, missing i
 }
 
 // planOne adds what one entry comes to, and returns by how much the number of
-// missing shards changes. A mark is put into every directory that the journal
-// takes past the entry, and taken out of all: each must know of the shard when
-// the others are away.
-func (s *Store) planOne(changes []change, cursors []uint64, key Key, e Entry) (missing int, err error) {
+// missing shards changes. What the journal is known to have said behind upTo
+// goes before it. A mark is put into those directories that lack it, which are
+// all that the journal takes past the entry, and taken out of all: each must
+// know of the shard when the others are away.
+func (s *Store) planOne(changes []change, key Key, e Entry, upTo uint64, lacks func(dir int) bool) (missing int, err error) {
 	h, err := s.holding(key)
-	if err != nil || h.word().seq > e.Seq {
-		return 0, err // the journal has said more since
+	if err != nil || h.word().seq > upTo {
+		return 0, err
 	}
 	held := false
 	for i, old := range h.entries {
@@ -192,7 +216,7 @@ func (s *Store) planOne(changes []change, cursors []uint64, key Key, e Entry) (m
 		switch wanted := e.Live && !held; {
 		case m != nil && !wanted:
 			changes[i].unmark = append(changes[i].unmark, key)
-		case wanted && (m != nil || cursors[i] < e.Seq):
+		case wanted && (m != nil || lacks(i)):
 			after = true
 			if m == nil || *m != want {
 				changes[i].addMark(key, want, m == nil)

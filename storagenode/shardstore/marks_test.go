@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 )
@@ -71,6 +72,36 @@ func TestStragglerPowerLoss(t *testing.T) {
 			t.Errorf("%d directories: an acknowledged shard: %v", dirs, err)
 		}
 		wantUsage(t, s, 2, 0, 1)
+		wantSeq(t, s, late, 2)
+	}
+}
+
+// TestMarksDiffer: a directory was away when the journal told of a missing
+// segment again. The last number counts.
+func TestMarksDiffer(t *testing.T) {
+	for _, first := range []int{0, 1} {
+		cfg, a, b := twoDirs(t)
+		both := cfg.Dirs
+		one := sameGroup(1)[0]
+		s := openStore(t, cfg)
+		mustAdvance(t, s, 1, one.entry(1))
+		s.Close()
+		cfg.Dirs = both[first : first+1]
+		s = openStore(t, cfg)
+		mustAdvance(t, s, 1, one.entry(5))
+		s.Close()
+		cfg.Dirs = []string{a, b}
+		s = openStore(t, cfg)
+		var got []Missing
+		if err := s.Missing(1, func(m Missing) bool { got = append(got, m); return true }); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(got, []Missing{one.missing(5)}) {
+			t.Errorf("missing: %v", got)
+		}
+		mustPut(t, s, one)
+		wantSeq(t, s, one, 5)
+		wantMissing(t, s, 1)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -25,6 +26,7 @@ type model struct {
 	next    uint64
 	journal map[uint32][]Entry // all groups' entries from 1 on
 	read    map[uint32]int     // how many of them the store was given
+	calls   atomic.Int64       // of statfs, after which the disks are full; 0: they are not
 }
 
 type modelShard struct {
@@ -48,6 +50,14 @@ func newModel(t *testing.T, seed uint64, dirs int) *model {
 	}
 	m.cfg.VolumeSize = 300 << 10
 	m.cfg.Now = func() time.Time { return m.now }
+	m.cfg.statfs = func(path string) (free, total int64, err error) {
+		free, total, err = freeSpace(path)
+		if m.calls.Load() > 0 && m.calls.Add(-1) == 0 {
+			m.calls.Store(1) // still
+			free = 0
+		}
+		return free, total, err
+	}
 	m.store = openStore(t, m.cfg)
 	return m
 }
@@ -340,7 +350,7 @@ func TestModel(t *testing.T) {
 			}{
 				{30, m.put}, {3, m.putAgain}, {5, m.abort}, {15, m.confirm}, {8, m.tombstone},
 				{4, m.expire}, {1, m.reopen}, {2, m.crash}, {1, m.rebuild}, {3, m.compare},
-				{5, m.verify}, {4, m.damage}, {3, m.heal},
+				{5, m.verify}, {4, m.damage}, {3, m.heal}, {4, m.resync}, {1, m.release}, {1, m.rewind},
 			}
 			total := 0
 			for _, o := range ops {

@@ -355,7 +355,7 @@ func (s *Store) enactForget(d *dir, e entry) (change, error) {
 		return change{}, nil
 	}
 	c := change{remove: []entry{*now}}
-	if !now.Live || h.isLiveBeside(here) {
+	if !now.Live || h.isLiveBeside(here) || s.dying != nil && s.dying(e.Key, now.Seq) {
 		return c, d.enact(c)
 	}
 	m := h.word()

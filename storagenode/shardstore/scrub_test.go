@@ -188,6 +188,11 @@ func TestSecondCopy(t *testing.T) {
 			if (tt.stays < 0) != errors.Is(err, ErrCorrupt) || tt.stays >= 0 && err != nil {
 				t.Errorf("verify: %v", err)
 			}
+			// A staged copy counts when its directory has read the journal.
+			lost := newest > 0 && (tt.stays < 0 || name == "live damaged")
+			if missing := s.Usage().Missing; missing != btoi(lost) {
+				t.Errorf("%d shards are missing", missing)
+			}
 			for i, dir := range s.Usage().Dirs {
 				if (dir.Shards == 1) != (i == tt.stays) {
 					t.Errorf("directory %d: %+v", i, dir)

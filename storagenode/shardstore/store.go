@@ -86,6 +86,11 @@ type Store struct {
 	// and the change that follows from it are one step.
 	index sync.Mutex
 
+	// sweep is held while a group's shards are gone through to delete some;
+	// dying tells these, for as long as that takes. It is guarded by index.
+	sweep sync.Mutex
+	dying func(key Key, seq uint64) bool
+
 	missing   atomic.Int64 // keys with a mark in any directory
 	revisions revisions
 
