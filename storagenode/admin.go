@@ -91,6 +91,7 @@ func (a *admin) Info(context.Context, *pb.InfoRequest) (*pb.InfoResponse, error)
 		Free:      uint64(u.Free),
 		Shards:    uint64(u.Shards),
 		Staged:    uint64(u.Staged),
+		Missing:   uint64(u.Missing),
 	}
 	trouble := n.troubles()
 	for _, d := range u.Dirs {
@@ -102,11 +103,10 @@ func (a *admin) Info(context.Context, *pb.InfoRequest) (*pb.InfoResponse, error)
 		}
 	}
 	res.Trouble = joinTroubles(trouble)
-	n.mu.Lock()
-	if !n.lastCheckIn.IsZero() {
-		res.LastCheckIn = n.lastCheckIn.Unix()
+	at, standing := n.view.last()
+	if res.Standing = standing; !at.IsZero() {
+		res.LastCheckIn = at.Unix()
 	}
-	n.mu.Unlock()
 	return res, n.addGroups(res)
 }
 
@@ -119,15 +119,21 @@ func joinTroubles(trouble map[string]string) string {
 }
 
 func (n *Node) addGroups(res *pb.InfoResponse) error {
-	for _, g := range n.state.held(n.ID()) {
-		slot, _ := g.group.SlotOf(n.ID())
-		seq, err := n.store.Cursor(g.group.ID)
+	for _, p := range n.parts() {
+		seq, err := n.store.Cursor(p.group.ID)
 		if err != nil {
 			return err
 		}
-		out := &pb.GroupFollow{Group: g.group.ID, Epoch: g.group.Epoch, Slot: uint32(slot), Cursor: seq}
-		if g.head != nil {
-			out.Head = g.head.Seq
+		missing, _, err := n.store.MissingRuns(p.group.ID)
+		if err != nil {
+			return err
+		}
+		out := &pb.GroupFollow{
+			Group: p.group.ID, Epoch: p.group.Epoch, Slot: uint32(p.slot), Successor: p.successor,
+			Cursor: seq, Head: p.end, Missing: missing.Len(),
+		}
+		if p.head != nil {
+			out.Head = max(out.Head, p.head.Seq)
 		}
 		res.Groups = append(res.Groups, out)
 	}

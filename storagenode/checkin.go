@@ -28,6 +28,7 @@ type satelliteClient interface {
 	CheckIn(context.Context, *pb.CheckInRequest) (*pb.CheckInResponse, error)
 	Journal(context.Context, *pb.JournalRequest) (*pb.JournalResponse, error)
 	Contest(context.Context, *pb.ContestRequest) (*pb.ContestResponse, error)
+	Claim(context.Context, *pb.ClaimRequest) (*pb.ClaimResponse, error)
 	Close() error
 }
 
@@ -115,27 +116,44 @@ func (n *Node) checkIn(ctx context.Context, box *newsBox) (time.Duration, error)
 	if err != nil {
 		return 0, err
 	}
-	heads := make(map[uint32]uint64, len(res.Groups))
-	for _, g := range res.Groups {
-		if err := n.takeRecord(g); err != nil {
-			return 0, err
-		}
-		if _, known := n.state.epoch(g.Group); known {
-			heads[g.Group] = g.Head
-		}
-	}
 	answered := n.config.Now()
-	n.mu.Lock()
-	n.lastCheckIn = answered
-	n.mu.Unlock()
+	heads, err := n.takeNews(answered, res)
+	if err != nil {
+		return 0, err
+	}
 	ahead := clockAhead(asked, answered, time.Unix(res.Now, 0))
 	n.setTrouble(troubleClock, clockTrouble(ahead))
+	n.claims.checkedIn()
 	box.put(&news{asked: asked, ahead: ahead, staging: time.Duration(res.Staging) * time.Second, heads: heads})
 	interval := time.Duration(res.IntervalMs) * time.Millisecond
 	if interval == 0 {
 		interval = defaultInterval
 	}
 	return min(max(interval, minInterval), maxInterval), nil
+}
+
+// takeNews takes in what the satellite says of the node and its groups. It returns
+// the heads of the journals to be followed.
+func (n *Node) takeNews(at time.Time, res *pb.CheckInResponse) (heads map[uint32]uint64, err error) {
+	groups := make(map[uint32]groupNews, len(res.Groups))
+	for _, g := range res.Groups {
+		if err := n.takeRecord(g); err != nil {
+			return nil, err
+		}
+		said, err := newsOf(g)
+		if err != nil {
+			n.log.Warn("cannot read what is urgent of a group", "group", g.Group, "error", err)
+		}
+		groups[g.Group] = said
+	}
+	n.view.take(at, res.Standing, groups)
+	heads = make(map[uint32]uint64)
+	for _, p := range n.parts() {
+		if p.told {
+			heads[p.group.ID] = p.end
+		}
+	}
+	return heads, nil
 }
 
 // clockAhead is by how much at least this node's clock is ahead of the
@@ -166,23 +184,34 @@ func clockTrouble(ahead time.Duration) error {
 
 // report is what a check-in says.
 func (n *Node) report() (*pb.CheckInRequest, error) {
+	cursors, err := n.cursors()
+	if err != nil {
+		return nil, err
+	}
 	u := n.store.Usage()
-	req := &pb.CheckInRequest{
+	return &pb.CheckInRequest{
 		Addresses: n.host.Addresses(),
 		Capacity:  uint64(u.Capacity),
 		Used:      uint64(u.Used),
 		Free:      uint64(u.Free),
 		Version:   n.config.Version,
 		Operator:  n.config.Operator,
-	}
-	for _, g := range n.state.held(n.ID()) {
-		seq, err := n.store.Cursor(g.group.ID)
+		Cursors:   cursors,
+		Impaired:  !n.store.Whole(),
+	}, nil
+}
+
+// cursors say how far the journals of the node's groups were followed.
+func (n *Node) cursors() ([]*pb.Cursor, error) {
+	var all []*pb.Cursor
+	for _, p := range n.parts() {
+		seq, err := n.store.Cursor(p.group.ID)
 		if err != nil {
 			return nil, err
 		}
-		req.Cursors = append(req.Cursors, &pb.Cursor{Group: g.group.ID, Epoch: g.group.Epoch, Seq: seq})
+		all = append(all, &pb.Cursor{Group: p.group.ID, Epoch: p.group.Epoch, Seq: seq})
 	}
-	return req, nil
+	return all, nil
 }
 
 // takeRecord remembers the group record in the news, if there is one.

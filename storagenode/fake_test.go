@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/cairnstorage/cairn/proto/erasure"
 	"github.com/cairnstorage/cairn/proto/ident"
@@ -33,7 +34,11 @@ type fakeSatellite struct {
 	journals  map[uint32][]*pb.Entry
 	checkIns  []*pb.CheckInRequest
 	contested []*order.Head
-	reads     int // journal calls
+	claims    []fakeClaim // taken in
+	standing  *pb.Standing
+	alter     func(*pb.CheckInResponse)
+	host      *transport.Host // once it is served
+	reads     int             // journal calls
 	down      bool
 	corrupt   func(*pb.JournalResponse)
 }
@@ -97,7 +102,9 @@ func (f *fakeSatellite) CheckIn(_ context.Context, m *pb.CheckInRequest) (*pb.Ch
 		return nil, status.Error(codes.Unavailable, "it is down")
 	}
 	f.checkIns = append(f.checkIns, m)
-	res := &pb.CheckInResponse{IntervalMs: 100, Now: time.Now().Unix(), Staging: int64(f.staging / time.Second)}
+	res := &pb.CheckInResponse{
+		IntervalMs: 100, Now: time.Now().Unix(), Staging: int64(f.staging / time.Second), Standing: f.standing,
+	}
 	for id, g := range f.groups {
 		news := &pb.GroupNews{Group: id, Epoch: g.Epoch, Head: uint64(len(f.journals[id]))}
 		known := uint64(0)
@@ -112,7 +119,14 @@ func (f *fakeSatellite) CheckIn(_ context.Context, m *pb.CheckInRequest) (*pb.Ch
 				return nil, err
 			}
 		}
+		if c := f.claimOn(id); c != nil {
+			digest := order.Digest(c.signed)
+			news.Claim = digest[:8]
+		}
 		res.Groups = append(res.Groups, news)
+	}
+	if f.alter != nil {
+		f.alter(res)
 	}
 	return res, nil
 }
@@ -149,6 +163,48 @@ func (f *fakeSatellite) Contest(_ context.Context, m *pb.ContestRequest) (*pb.Co
 	return &pb.ContestResponse{}, nil
 }
 
+// A fakeClaim is one that the satellite took in.
+type fakeClaim struct {
+	*order.Claim
+	signed *pb.Signed
+}
+
+// claimOn is the newest claim on a group, or nil. mu is held.
+func (f *fakeSatellite) claimOn(group uint32) *fakeClaim {
+	for i := len(f.claims) - 1; i >= 0; i-- {
+		if f.claims[i].Group == group {
+			return &f.claims[i]
+		}
+	}
+	return nil
+}
+
+func (f *fakeSatellite) Claim(_ context.Context, m *pb.ClaimRequest) (*pb.ClaimResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, signed := range m.Claims {
+		c, err := openAnyClaim(signed)
+		if err != nil {
+			return nil, err
+		}
+		f.claims = append(f.claims, fakeClaim{c, signed})
+	}
+	return &pb.ClaimResponse{}, nil
+}
+
+// openAnyClaim opens a claim of whichever node signed it.
+func openAnyClaim(signed *pb.Signed) (*order.Claim, error) {
+	var m pb.Claim
+	if err := proto.Unmarshal(signed.Body, &m); err != nil {
+		return nil, err
+	}
+	node, err := ident.IDFromBytes(m.Node)
+	if err != nil {
+		return nil, err
+	}
+	return order.OpenClaim(signed, node)
+}
+
 func (f *fakeSatellite) Close() error { return nil }
 
 // serve puts the satellite on the network and returns its address.
@@ -158,6 +214,7 @@ func (f *fakeSatellite) serve() string {
 	if err != nil {
 		f.t.Fatal(err)
 	}
+	f.host = host
 	server := transport.NewGRPCServer()
 	pb.RegisterNodesServer(server, f)
 	done := make(chan error, 1)

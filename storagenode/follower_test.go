@@ -71,20 +71,17 @@ func (r *followerRig) restart() {
 func (r *followerRig) round() {
 	r.t.Helper()
 	asked := r.now
-	req := &pb.CheckInRequest{}
-	for _, g := range r.state.held(r.ID()) {
-		req.Cursors = append(req.Cursors, &pb.Cursor{Group: g.group.ID, Epoch: g.group.Epoch})
-	}
-	res, err := r.satellite.CheckIn(r.t.Context(), req)
+	cursors, err := r.cursors()
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	heads := make(map[uint32]uint64)
-	for _, g := range res.Groups {
-		if err := r.takeRecord(g); err != nil {
-			r.t.Fatal(err)
-		}
-		heads[g.Group] = g.Head
+	res, err := r.satellite.CheckIn(r.t.Context(), &pb.CheckInRequest{Cursors: cursors})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	heads, err := r.takeNews(asked, res)
+	if err != nil {
+		r.t.Fatal(err)
 	}
 	r.followAll(r.t.Context(), &news{asked: asked, ahead: r.ahead, staging: time.Duration(res.Staging) * time.Second, heads: heads})
 }

@@ -92,9 +92,11 @@ type Node struct {
 	admin     *admin
 	started   time.Time
 
-	mu          sync.Mutex
-	lastCheckIn time.Time
-	trouble     map[string]string // what is wrong, by what it is about
+	view   view // what the satellite said last
+	claims *claimer
+
+	mu      sync.Mutex
+	trouble map[string]string // what is wrong, by what it is about
 }
 
 // New opens the node's directories and its listeners. Run has to follow, to
@@ -227,12 +229,15 @@ func (n *Node) openHost() error {
 		return err
 	}
 	n.client = client
+	n.claims = newClaimer(n)
 	server, err := NewServer(ServerConfig{
 		Store:     n.store,
 		Key:       n.key,
 		Satellite: n.satellite.ID,
 		Groups:    n.state.epoch,
 		Learn:     n.learn,
+		Claim:     n.claims.claimed,
+		Lost:      n.claims.lost,
 		Ledger:    n.ledger,
 		Now:       n.config.Now,
 		Logger:    n.log,
@@ -242,6 +247,7 @@ func (n *Node) openHost() error {
 	}
 	n.host.Protect(n.satellite.ID)
 	n.host.Handle(wire.Protocol, server.Serve)
+	n.host.Handle(wire.AuditProtocol, server.ServeAudit)
 	return nil
 }
 
@@ -267,6 +273,7 @@ func (n *Node) Run(ctx context.Context) error {
 	var tasks sync.WaitGroup
 	tasks.Go(func() { n.checkInLoop(ctx, news) })
 	tasks.Go(func() { n.followLoop(ctx, news) })
+	tasks.Go(func() { n.claims.run(ctx) })
 	served := make(chan error, 1)
 	tasks.Go(func() { served <- n.admin.serve() })
 	var err error

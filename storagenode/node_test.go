@@ -141,7 +141,7 @@ func TestWrongClock(t *testing.T) {
 		Now: func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }}
 	n, _ := runNode(t, c)
 	satellite.join(7, 1, n.ID())
-	await(t, "the node to know its group", func() bool { return len(n.state.held(n.ID())) == 1 })
+	await(t, "the node to know its group", func() bool { return len(n.parts()) == 1 })
 	putShard(t, n.store, 7, 1)
 	trouble := func() string {
 		info, err := AskInfo(t.Context(), c.Dir)

@@ -133,7 +133,7 @@ func BenchmarkAudit(b *testing.B) {
 	}
 	count := float64(b.N * n)
 	b.ReportMetric(float64(time.Since(wall).Nanoseconds())/count, "ns/challenge")
-	b.ReportMetric(float64((cpuTime(b) - began).Nanoseconds())/count, "cpu-ns/challenge")
+	b.ReportMetric(float64((cpuTime(b)-began).Nanoseconds())/count, "cpu-ns/challenge")
 	frames := wire.HeaderSize + proto.Size(audit.Message())
 	for i := range answers {
 		frames += wire.HeaderSize + proto.Size(answers[i].Message())
@@ -160,5 +160,5 @@ func BenchmarkAnswer(b *testing.B) {
 			}
 		}
 	}
-	b.ReportMetric(float64((cpuTime(b) - began).Nanoseconds())/float64(b.N*n), "cpu-ns/challenge")
+	b.ReportMetric(float64((cpuTime(b)-began).Nanoseconds())/float64(b.N*n), "cpu-ns/challenge")
 }

@@ -260,17 +260,15 @@ func (s *state) setHead(signed *pb.Signed, head *order.Head) error {
 	return s.write()
 }
 
-// held gives the groups in which this node has a slot, in order.
-func (s *state) held(node ident.ID) []groupState {
+// all gives all groups that the node knows of, in order.
+func (s *state) all() []groupState {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var held []groupState
+	var all []groupState
 	for _, id := range slices.Sorted(maps.Keys(s.groups)) {
-		if _, ok := s.groups[id].group.SlotOf(node); ok {
-			held = append(held, *s.groups[id])
-		}
+		all = append(all, *s.groups[id])
 	}
-	return held
+	return all
 }
 
 // LockData keeps nodes from being started in dir until unlock is called, and

@@ -1005,6 +1005,8 @@ type InfoResponse struct {
 	Staged        uint64                 `protobuf:"varint,12,opt,name=staged,proto3" json:"staged,omitempty"`
 	Data          []*DataDir             `protobuf:"bytes,13,rep,name=data,proto3" json:"data,omitempty"`
 	Groups        []*GroupFollow         `protobuf:"bytes,14,rep,name=groups,proto3" json:"groups,omitempty"`
+	Standing      *Standing              `protobuf:"bytes,15,opt,name=standing,proto3" json:"standing,omitempty"` // as the satellite said last; unset: it has not yet
+	Missing       uint64                 `protobuf:"varint,16,opt,name=missing,proto3" json:"missing,omitempty"`  // live shards that are not held
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1137,6 +1139,20 @@ func (x *InfoResponse) GetGroups() []*GroupFollow {
 	return nil
 }
 
+func (x *InfoResponse) GetStanding() *Standing {
+	if x != nil {
+		return x.Standing
+	}
+	return nil
+}
+
+func (x *InfoResponse) GetMissing() uint64 {
+	if x != nil {
+		return x.Missing
+	}
+	return 0
+}
+
 type DataDir struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
@@ -1220,6 +1236,8 @@ type GroupFollow struct {
 	Slot          uint32                 `protobuf:"varint,3,opt,name=slot,proto3" json:"slot,omitempty"`
 	Cursor        uint64                 `protobuf:"varint,4,opt,name=cursor,proto3" json:"cursor,omitempty"`
 	Head          uint64                 `protobuf:"varint,5,opt,name=head,proto3" json:"head,omitempty"`
+	Missing       uint64                 `protobuf:"varint,6,opt,name=missing,proto3" json:"missing,omitempty"`     // live shards that are not held
+	Successor     bool                   `protobuf:"varint,7,opt,name=successor,proto3" json:"successor,omitempty"` // the node is to take the slot over
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1289,11 +1307,25 @@ func (x *GroupFollow) GetHead() uint64 {
 	return 0
 }
 
+func (x *GroupFollow) GetMissing() uint64 {
+	if x != nil {
+		return x.Missing
+	}
+	return 0
+}
+
+func (x *GroupFollow) GetSuccessor() bool {
+	if x != nil {
+		return x.Successor
+	}
+	return false
+}
+
 var File_admin_proto protoreflect.FileDescriptor
 
 const file_admin_proto_rawDesc = "" +
 	"\n" +
-	"\vadmin.proto\x12\bcairn.v1\"[\n" +
+	"\vadmin.proto\x12\bcairn.v1\x1a\x0fsatellite.proto\"[\n" +
 	"\x14CreateProjectRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04salt\x18\x02 \x01(\fR\x04salt\x12\x1b\n" +
@@ -1361,7 +1393,7 @@ const file_admin_proto_rawDesc = "" +
 	"\atrouble\x18\r \x01(\tR\atrouble\"\x13\n" +
 	"\x11AcceptLossRequest\"\x14\n" +
 	"\x12AcceptLossResponse\"\r\n" +
-	"\vInfoRequest\"\x96\x03\n" +
+	"\vInfoRequest\"\xe6\x03\n" +
 	"\fInfoResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x1c\n" +
 	"\taddresses\x18\x02 \x03(\tR\taddresses\x12\x18\n" +
@@ -1377,19 +1409,23 @@ const file_admin_proto_rawDesc = "" +
 	"\x06shards\x18\v \x01(\x04R\x06shards\x12\x16\n" +
 	"\x06staged\x18\f \x01(\x04R\x06staged\x12%\n" +
 	"\x04data\x18\r \x03(\v2\x11.cairn.v1.DataDirR\x04data\x12-\n" +
-	"\x06groups\x18\x0e \x03(\v2\x15.cairn.v1.GroupFollowR\x06groups\"w\n" +
+	"\x06groups\x18\x0e \x03(\v2\x15.cairn.v1.GroupFollowR\x06groups\x12.\n" +
+	"\bstanding\x18\x0f \x01(\v2\x12.cairn.v1.StandingR\bstanding\x12\x18\n" +
+	"\amissing\x18\x10 \x01(\x04R\amissingJ\x04\b\x11\x10\x14\"w\n" +
 	"\aDataDir\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
 	"\x04used\x18\x02 \x01(\x04R\x04used\x12\x12\n" +
 	"\x04free\x18\x03 \x01(\x04R\x04free\x12\x16\n" +
 	"\x06shards\x18\x04 \x01(\x04R\x06shards\x12\x18\n" +
-	"\atrouble\x18\x05 \x01(\tR\atrouble\"y\n" +
+	"\atrouble\x18\x05 \x01(\tR\atrouble\"\xb7\x01\n" +
 	"\vGroupFollow\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\rR\x05group\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x12\n" +
 	"\x04slot\x18\x03 \x01(\rR\x04slot\x12\x16\n" +
 	"\x06cursor\x18\x04 \x01(\x04R\x06cursor\x12\x12\n" +
-	"\x04head\x18\x05 \x01(\x04R\x04head2\xed\x03\n" +
+	"\x04head\x18\x05 \x01(\x04R\x04head\x12\x18\n" +
+	"\amissing\x18\x06 \x01(\x04R\amissing\x12\x1c\n" +
+	"\tsuccessor\x18\a \x01(\bR\tsuccessorJ\x04\b\b\x10\t2\xed\x03\n" +
 	"\x05Admin\x12B\n" +
 	"\rCreateProject\x12\x1e.cairn.v1.CreateProjectRequest\x1a\x11.cairn.v1.Project\x12<\n" +
 	"\n" +
@@ -1437,6 +1473,7 @@ var file_admin_proto_goTypes = []any{
 	(*InfoResponse)(nil),         // 16: cairn.v1.InfoResponse
 	(*DataDir)(nil),              // 17: cairn.v1.DataDir
 	(*GroupFollow)(nil),          // 18: cairn.v1.GroupFollow
+	(*Standing)(nil),             // 19: cairn.v1.Standing
 }
 var file_admin_proto_depIdxs = []int32{
 	2,  // 0: cairn.v1.ListProjectsResponse.projects:type_name -> cairn.v1.Project
@@ -1444,27 +1481,28 @@ var file_admin_proto_depIdxs = []int32{
 	10, // 2: cairn.v1.ListGroupsResponse.groups:type_name -> cairn.v1.GroupInfo
 	17, // 3: cairn.v1.InfoResponse.data:type_name -> cairn.v1.DataDir
 	18, // 4: cairn.v1.InfoResponse.groups:type_name -> cairn.v1.GroupFollow
-	0,  // 5: cairn.v1.Admin.CreateProject:input_type -> cairn.v1.CreateProjectRequest
-	1,  // 6: cairn.v1.Admin.GetProject:input_type -> cairn.v1.GetProjectRequest
-	3,  // 7: cairn.v1.Admin.ListProjects:input_type -> cairn.v1.ListProjectsRequest
-	5,  // 8: cairn.v1.Admin.ListNodes:input_type -> cairn.v1.ListNodesRequest
-	8,  // 9: cairn.v1.Admin.ListGroups:input_type -> cairn.v1.ListGroupsRequest
-	11, // 10: cairn.v1.Admin.Status:input_type -> cairn.v1.StatusRequest
-	13, // 11: cairn.v1.Admin.AcceptLoss:input_type -> cairn.v1.AcceptLossRequest
-	15, // 12: cairn.v1.NodeAdmin.Info:input_type -> cairn.v1.InfoRequest
-	2,  // 13: cairn.v1.Admin.CreateProject:output_type -> cairn.v1.Project
-	2,  // 14: cairn.v1.Admin.GetProject:output_type -> cairn.v1.Project
-	4,  // 15: cairn.v1.Admin.ListProjects:output_type -> cairn.v1.ListProjectsResponse
-	6,  // 16: cairn.v1.Admin.ListNodes:output_type -> cairn.v1.ListNodesResponse
-	9,  // 17: cairn.v1.Admin.ListGroups:output_type -> cairn.v1.ListGroupsResponse
-	12, // 18: cairn.v1.Admin.Status:output_type -> cairn.v1.StatusResponse
-	14, // 19: cairn.v1.Admin.AcceptLoss:output_type -> cairn.v1.AcceptLossResponse
-	16, // 20: cairn.v1.NodeAdmin.Info:output_type -> cairn.v1.InfoResponse
-	13, // [13:21] is the sub-list for method output_type
-	5,  // [5:13] is the sub-list for method input_type
-	5,  // [5:5] is the sub-list for extension type_name
-	5,  // [5:5] is the sub-list for extension extendee
-	0,  // [0:5] is the sub-list for field type_name
+	19, // 5: cairn.v1.InfoResponse.standing:type_name -> cairn.v1.Standing
+	0,  // 6: cairn.v1.Admin.CreateProject:input_type -> cairn.v1.CreateProjectRequest
+	1,  // 7: cairn.v1.Admin.GetProject:input_type -> cairn.v1.GetProjectRequest
+	3,  // 8: cairn.v1.Admin.ListProjects:input_type -> cairn.v1.ListProjectsRequest
+	5,  // 9: cairn.v1.Admin.ListNodes:input_type -> cairn.v1.ListNodesRequest
+	8,  // 10: cairn.v1.Admin.ListGroups:input_type -> cairn.v1.ListGroupsRequest
+	11, // 11: cairn.v1.Admin.Status:input_type -> cairn.v1.StatusRequest
+	13, // 12: cairn.v1.Admin.AcceptLoss:input_type -> cairn.v1.AcceptLossRequest
+	15, // 13: cairn.v1.NodeAdmin.Info:input_type -> cairn.v1.InfoRequest
+	2,  // 14: cairn.v1.Admin.CreateProject:output_type -> cairn.v1.Project
+	2,  // 15: cairn.v1.Admin.GetProject:output_type -> cairn.v1.Project
+	4,  // 16: cairn.v1.Admin.ListProjects:output_type -> cairn.v1.ListProjectsResponse
+	6,  // 17: cairn.v1.Admin.ListNodes:output_type -> cairn.v1.ListNodesResponse
+	9,  // 18: cairn.v1.Admin.ListGroups:output_type -> cairn.v1.ListGroupsResponse
+	12, // 19: cairn.v1.Admin.Status:output_type -> cairn.v1.StatusResponse
+	14, // 20: cairn.v1.Admin.AcceptLoss:output_type -> cairn.v1.AcceptLossResponse
+	16, // 21: cairn.v1.NodeAdmin.Info:output_type -> cairn.v1.InfoResponse
+	14, // [14:22] is the sub-list for method output_type
+	6,  // [6:14] is the sub-list for method input_type
+	6,  // [6:6] is the sub-list for extension type_name
+	6,  // [6:6] is the sub-list for extension extendee
+	0,  // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_admin_proto_init() }
@@ -1472,6 +1510,7 @@ func file_admin_proto_init() {
 	if File_admin_proto != nil {
 		return
 	}
+	file_satellite_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

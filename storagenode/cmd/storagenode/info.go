@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -29,8 +30,24 @@ type nodeInfo struct {
 	Free        uint64      `json:"free_bytes"`
 	Shards      uint64      `json:"shards"`
 	Staged      uint64      `json:"staged"`
+	Missing     uint64      `json:"missing"`  // live shards that are not held
+	Standing    *standing   `json:"standing"` // null: the satellite has not told
 	Data        []dataInfo  `json:"data"`
 	Groups      []groupInfo `json:"groups"`
+}
+
+// standing is how the satellite sees the node.
+type standing struct {
+	State     string    `json:"state"`
+	Reason    string    `json:"reason"`
+	Since     time.Time `json:"since"`
+	Proved    uint64    `json:"audits_proved"`
+	Failed    uint64    `json:"audits_failed"`
+	Suspicion float64   `json:"suspicion"` // 0 … 1; at 1 the node is disqualified
+	Presence  float64   `json:"presence"`  // 0 … 1
+	Full      bool      `json:"full"`      // no new data until it has healed
+	Slots     uint32    `json:"slots"`
+	Leaving   uint32    `json:"leaving"` // slots still to be handed over
 }
 
 type dataInfo struct {
@@ -42,11 +59,13 @@ type dataInfo struct {
 }
 
 type groupInfo struct {
-	Group  uint32 `json:"group"`
-	Epoch  uint64 `json:"epoch"`
-	Slot   uint32 `json:"slot"`
-	Cursor uint64 `json:"cursor"`
-	Head   uint64 `json:"head"`
+	Group     uint32 `json:"group"`
+	Epoch     uint64 `json:"epoch"`
+	Slot      uint32 `json:"slot"`
+	Successor bool   `json:"successor"` // the slot is yet to be taken over
+	Cursor    uint64 `json:"cursor"`
+	Head      uint64 `json:"head"`
+	Missing   uint64 `json:"missing"`
 }
 
 func newInfoCommand() *cobra.Command {
@@ -87,6 +106,7 @@ func newInfo(res *pb.InfoResponse) (*nodeInfo, error) {
 		ID: id, Addresses: res.Addresses, Version: res.Version, Started: time.Unix(res.Started, 0).UTC(),
 		Satellite: res.Satellite, Trouble: res.Trouble,
 		Capacity: res.Capacity, Used: res.Used, Free: res.Free, Shards: res.Shards, Staged: res.Staged,
+		Missing: res.Missing, Standing: newStanding(res.Standing),
 		Data: []dataInfo{}, Groups: []groupInfo{},
 	}
 	if res.LastCheckIn != 0 {
@@ -97,9 +117,25 @@ func newInfo(res *pb.InfoResponse) (*nodeInfo, error) {
 		info.Data = append(info.Data, dataInfo{d.Path, d.Used, d.Free, d.Shards, d.Trouble})
 	}
 	for _, g := range res.Groups {
-		info.Groups = append(info.Groups, groupInfo{g.Group, g.Epoch, g.Slot, g.Cursor, g.Head})
+		info.Groups = append(info.Groups, groupInfo{g.Group, g.Epoch, g.Slot, g.Successor, g.Cursor, g.Head, g.Missing})
 	}
 	return info, nil
+}
+
+func newStanding(s *pb.Standing) *standing {
+	if s == nil {
+		return nil
+	}
+	return &standing{
+		State: stateName(s.State), Reason: s.Reason, Since: time.Unix(s.Since, 0).UTC(),
+		Proved: s.Proved, Failed: s.Failed, Suspicion: s.Suspicion, Presence: s.Presence, Full: s.Full,
+		Slots: s.Slots, Leaving: s.Leaving,
+	}
+}
+
+// stateName is "online" for NODE_STATE_ONLINE.
+func stateName(s pb.NodeState) string {
+	return strings.ToLower(strings.TrimPrefix(s.String(), "NODE_STATE_"))
 }
 
 func (i *nodeInfo) print(out io.Writer) error {
@@ -116,16 +152,42 @@ func (i *nodeInfo) print(out io.Writer) error {
 		checkIn = i.LastCheckIn.Format(time.RFC3339)
 	}
 	fmt.Fprintf(w, "last check-in\t%s\n", checkIn)
+	if i.Standing != nil {
+		i.Standing.print(w)
+	}
 	fmt.Fprintf(w, "space\t%s used, %s free of %s\n", humanize.IBytes(i.Used), humanize.IBytes(i.Free), humanize.IBytes(i.Capacity))
-	fmt.Fprintf(w, "shards\t%d, of which %d staged\n", i.Shards, i.Staged)
+	fmt.Fprintf(w, "shards\t%d, of which %d staged; %d missing\n", i.Shards, i.Staged, i.Missing)
 	for _, d := range i.Data {
 		fmt.Fprintf(w, "data\t%s: %d shards, %s used, %s free\n", d.Path, d.Shards, humanize.IBytes(d.Used), humanize.IBytes(d.Free))
 	}
 	for _, g := range i.Groups {
-		fmt.Fprintf(w, "group\t%d: slot %d, epoch %d, journal followed to %d of %d\n", g.Group, g.Slot, g.Epoch, g.Cursor, max(g.Cursor, g.Head))
+		to := ""
+		if g.Successor {
+			to = " to be taken over"
+		}
+		fmt.Fprintf(w, "group\t%d: slot %d%s, epoch %d, journal followed to %d of %d, %d missing\n",
+			g.Group, g.Slot, to, g.Epoch, g.Cursor, max(g.Cursor, g.Head), g.Missing)
 	}
 	if i.Trouble != "" {
 		fmt.Fprintf(w, "trouble\t%s\n", i.Trouble)
 	}
 	return w.Flush()
+}
+
+func (s *standing) print(w io.Writer) {
+	fmt.Fprintf(w, "standing\t%s since %s", s.State, s.Since.Format(time.RFC3339))
+	if s.Reason != "" {
+		fmt.Fprintf(w, ": %s", s.Reason)
+	}
+	fmt.Fprintln(w)
+	if s.Full {
+		fmt.Fprintf(w, "\tno new data until what was lost is healed\n")
+	}
+	fmt.Fprintf(w, "audits\t%d proved, %d failed, %.0f %% of the way to disqualification\n", s.Proved, s.Failed, 100*s.Suspicion)
+	fmt.Fprintf(w, "presence\t%.2f %%\n", 100*s.Presence)
+	fmt.Fprintf(w, "slots\t%d", s.Slots)
+	if s.Leaving > 0 {
+		fmt.Fprintf(w, ", %d still to be handed over", s.Leaving)
+	}
+	fmt.Fprintln(w)
 }
