@@ -53,6 +53,7 @@ type leaser struct {
 	since  time.Time          // when issued was emptied
 	issued map[use]*pb.Signed // order limits
 	spent  map[meta.ProjectNumber]*allowance
+	counts leaseCounts
 }
 
 // use is what an order limit is good for.
@@ -142,6 +143,7 @@ func (l *leaser) limit(u use) (*pb.Signed, error) {
 	})
 	if err == nil {
 		l.issued[u] = limit
+		l.counts.signed(u.action)
 	}
 	return limit, err
 }

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
+	"github.com/cairnstorage/cairn/observe"
 	"github.com/cairnstorage/cairn/proto/erasure"
 	"github.com/cairnstorage/cairn/proto/ident"
 	"github.com/cairnstorage/cairn/proto/order"
@@ -76,6 +77,10 @@ type Config struct {
 	Tombstones time.Duration
 	// Version is what Status tells.
 	Version string
+	// Metrics is the host:port to serve metrics at, by HTTP: port 0 is any,
+	// empty nowhere. With Profiles, what Go's pprof makes is served there, too.
+	Metrics  string
+	Profiles bool
 
 	Logger *slog.Logger     // nil: slog.Default()
 	Now    func() time.Time // nil: time.Now
@@ -138,6 +143,8 @@ type Satellite struct {
 	claims   *claims
 	leases   *leaser
 	settling *settling
+	requests *requests
+	watched  *observe.Server              // nil: by nobody
 	trouble  atomic.Pointer[meta.Trouble] // nil: none
 
 	now  func() time.Time
@@ -152,7 +159,7 @@ func New(ctx context.Context, c Config) (*Satellite, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Satellite{config: c, now: c.Now, rand: c.Rand, log: c.Logger, started: c.Now()}
+	s := &Satellite{config: c, now: c.Now, rand: c.Rand, log: c.Logger, started: c.Now(), requests: newRequests()}
 	if err := s.open(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -181,6 +188,9 @@ func (s *Satellite) open(ctx context.Context) (err error) {
 		return err
 	}
 	if err := s.recall(ctx); err != nil {
+		return err
+	}
+	if err := s.watch(); err != nil {
 		return err
 	}
 	return s.listen()
@@ -244,7 +254,7 @@ func (s *Satellite) Address() string { return s.address }
 
 // Close releases what New took, for a satellite that is not run.
 func (s *Satellite) Close() error {
-	var errs []error
+	errs := []error{s.watched.Close()}
 	if s.host != nil {
 		errs = append(errs, s.host.Close())
 	}
@@ -272,9 +282,10 @@ func (s *Satellite) run(ctx context.Context) error {
 			s.registry.disconnected(id)
 		}
 	})
-	options := append(serverOptions(s.log), grpc.ConnectionTimeout(maxGreeting))
+	options := append(s.requests.options(s.log), grpc.ConnectionTimeout(maxGreeting))
 	uplinks := transport.NewGRPCServer(options...)
-	uplinks.RegisterService(transport.Guarded(pb.Metadata_ServiceDesc, admit(s.meta), answer(s.log)), newMetadata(s))
+	guarded := transport.Guarded(pb.Metadata_ServiceDesc, s.requests.admitting(admit(s.meta)), s.requests.around(answer(s.log)))
+	uplinks.RegisterService(guarded, newMetadata(s))
 	nodes := transport.NewGRPCServer(append(options, grpc.MaxRecvMsgSize(satclient.MaxNodeMessage))...)
 	pb.RegisterNodesServer(nodes, &nodesServer{Satellite: s})
 	local := grpc.NewServer(append(options, grpc.MaxSendMsgSize(maxListing))...)
@@ -297,6 +308,7 @@ func (s *Satellite) run(ctx context.Context) error {
 		stop(uplinks, nodes, local)
 		return nil
 	})
+	group.Go(func() error { s.watched.Run(ctx, s.metrics(ctx)); return nil })
 	group.Go(func() error { return s.groups.keepPlanning(ctx, s.config.Settle) })
 	group.Go(func() error { return s.every(ctx, 10*time.Second, "store node records", s.storeNodes) })
 	group.Go(func() error { return s.every(ctx, 10*time.Second, "keep standings", s.keepStandings) })

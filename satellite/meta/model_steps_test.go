@@ -339,6 +339,11 @@ func (d *duel) counts() {
 			want.Stored += uint64(s.Size)
 		}
 	}
+	journals, err := d.Journals(d.ctx, []uint32{1, 2, 3})
+	d.must(err)
+	for _, j := range journals {
+		want.Entries += j.Head
+	}
 	got, err := d.Stats(d.ctx)
 	d.must(err)
 	d.equal("stats", got, want)

@@ -34,6 +34,7 @@ func (s *Store) Stats(ctx context.Context) (st Stats, err error) {
 			st.Groups++
 			st.Segments += h.Segments
 			st.Stored += h.Bytes
+			st.Entries += h.Head
 		}
 		for _, err := range r.Scan([]byte{kindUpload}, []byte{kindUpload + 1}) {
 			if err != nil {

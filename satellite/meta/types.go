@@ -218,6 +218,7 @@ type Stats struct {
 	Stored   uint64 // ciphertext bytes of live segments
 	Groups   uint64
 	Uploads  uint64 // in progress
+	Entries  uint64 // of all journals
 }
 
 // Trouble is a state in which the satellite refuses writes until its operator

@@ -207,6 +207,10 @@ func TestMistakes(t *testing.T) {
 	c.fails("nonsense", "run", "--dir", empty, "--listen", "nonsense")
 	c.fails("--offline-grace", "run", "--dir", empty, "--offline-grace", "0s")
 	c.fails("--vetting", "run", "--dir", empty, "--vetting", "-1")
+	c.fails("--log-level", "run", "--dir", empty, "--log-level", "loud")
+	c.fails("--log-format", "run", "--dir", empty, "--log-format", "xml")
+	c.fails("nonsense", "run", "--dir", empty, "--metrics", "nonsense")
+	c.fails("no address", "run", "--dir", empty, "--pprof")
 	c.fails("unknown command", "frobnicate", "--dir", empty)
 	c.fails("unknown command", "node", "frobnicate", "--dir", empty)
 }

@@ -4,20 +4,19 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/cairnstorage/cairn/observe"
 	"github.com/cairnstorage/cairn/proto/erasure"
 	"github.com/cairnstorage/cairn/satellite"
 )
 
 func (a *app) run() *cobra.Command {
 	var c satellite.Config
-	var scheme, addressFile string
-	var verbose bool
+	var scheme, addressFile, logFormat, logLevel string
 	cmd := &cobra.Command{
 		Use:   "run --dir DIR",
 		Short: "Run a satellite until it is interrupted",
@@ -37,12 +36,10 @@ DIR/identity.key, without which no node or uplink would know it again.`,
 			if c.Vetting == 0 {
 				c.Vetting = -1
 			}
-			level := slog.LevelInfo
-			if verbose {
-				level = slog.LevelDebug
+			if c.Logger, err = observe.NewLogger(a.err, logFormat, logLevel); err != nil {
+				return err
 			}
 			c.Dir, c.Version = a.dir, version()
-			c.Logger = slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: level}))
 			return a.serve(cmd.Context(), c, addressFile)
 		},
 	}
@@ -56,7 +53,10 @@ DIR/identity.key, without which no node or uplink would know it again.`,
 	f.BoolVar(&c.QUIC, "quic", false, "listen on and dial QUIC, too")
 	f.DurationVar(&c.Tombstones, "tombstones", 0, "how long journals keep what was deleted, for nodes that are away (default 720h)")
 	f.StringVar(&addressFile, "address-file", "", "another file to write the address to")
-	f.BoolVar(&verbose, "verbose", false, "log more")
+	f.StringVar(&c.Metrics, "metrics", "", "`host:port` to serve metrics for Prometheus at, such as 127.0.0.1:9090 (default nowhere)")
+	f.BoolVar(&c.Profiles, "pprof", false, "serve profiles, too, at /debug/pprof beside the metrics")
+	f.StringVar(&logFormat, "log-format", "text", "text or json")
+	f.StringVar(&logLevel, "log-level", "info", "debug, info, warn or error")
 	return cmd
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"syscall"
+	"time"
 
 	"github.com/cairnstorage/cairn/satellite/kv"
 	"github.com/cairnstorage/cairn/satellite/kv/internal/tree"
@@ -35,10 +36,11 @@ func (s *Store) take() *batch {
 
 // commit makes a batch durable, then gives it to Badger.
 func (s *Store) commit(b *batch) error {
-	begun := len(s.writer.files)
+	begun, since := len(s.writer.files), time.Now()
 	if err := s.writer.append(b.seq, b.writes); err != nil {
 		return err
 	}
+	s.counts.written(b, since)
 	if err := s.engine.apply(b.seq, s.id, b.writes); err != nil {
 		return err
 	}

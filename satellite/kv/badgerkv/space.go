@@ -31,11 +31,24 @@ type space struct {
 }
 
 // check returns kv.ErrFull when writing n bytes would take room that must stay
-// free: the reserve, or what Badger needs if that is more.
+// free.
 func (s *space) check(n int64) error {
-	free, total, err := s.free(s.dir)
+	left, keep, err := s.left()
 	if err != nil {
 		return err
+	}
+	if left < n {
+		return fmt.Errorf("%w: %s has %d MiB free and keeps %d MiB; free some space", kv.ErrFull, s.dir, (left+keep)>>20, keep>>20)
+	}
+	return nil
+}
+
+// left is how many bytes are free beyond those that must stay so: the reserve,
+// or what Badger needs if that is more.
+func (s *space) left() (left, keep int64, err error) {
+	free, total, err := s.free(s.dir)
+	if err != nil {
+		return 0, 0, err
 	}
 	reserve := s.reserve
 	if reserve == 0 {
@@ -43,11 +56,8 @@ func (s *space) check(n int64) error {
 	}
 	// Memory tables under way to disk, their .mem files and the log, twice
 	// over: the store must come up again with what is left.
-	keep := max(reserve, s.compaction+10*s.memTable)
-	if free-n < keep {
-		return fmt.Errorf("%w: %s has %d MiB free and keeps %d MiB; free some space", kv.ErrFull, s.dir, free>>20, keep>>20)
-	}
-	return nil
+	keep = max(reserve, s.compaction+10*s.memTable)
+	return free - keep, keep, nil
 }
 
 // checkOpen returns kv.ErrFull when opening, with replay bytes to replay, might

@@ -25,6 +25,7 @@ type Store struct {
 	engine *engine
 	writer *logWriter // the committer's
 	anchor *anchor    // the committer's
+	counts counts
 
 	turn chan struct{} // held by the update that runs
 	work chan struct{} // tells the committer that a batch waits; cap 1
@@ -54,11 +55,12 @@ type pendingWrite struct {
 
 // batch collects the writes of updates that become durable together.
 type batch struct {
-	seq    uint64
-	writes writes
-	size   int
-	done   chan struct{}
-	err    error // set before done is closed
+	seq     uint64
+	updates int
+	writes  writes
+	size    int
+	done    chan struct{}
+	err     error // set before done is closed
 }
 
 func (b *batch) wait() error {
@@ -195,6 +197,7 @@ func (s *Store) enqueue(t *tx) *batch {
 		s.overlay = s.overlay.Set([]byte(key), pendingWrite{value, b.seq})
 	}
 	b.size += t.size
+	b.updates++
 	select {
 	case s.work <- struct{}{}:
 	default:
