@@ -67,8 +67,8 @@ type claimMade struct {
 	revision uint64 // of the store, up to which the claim says all there is to say
 	madeAt   int    // check-ins before it was signed
 	handedAt int    // check-ins before it was handed in
-	taken    bool   // the satellite has taken it in, or one before it since the start
 	handed   bool
+	taken    bool // the satellite says that it has it, or one before it since the start
 }
 
 func newClaimer(n *Node) *claimer {
@@ -95,8 +95,8 @@ func (c *claimer) lost() {
 	}
 }
 
-// claimed is the Digest of the newest claim on a group, once the satellite has
-// taken in one since the start.
+// claimed is the Digest of the newest claim on a group, once the satellite says
+// that it has one from since the start: it may be slow to take one in.
 func (c *claimer) claimed(group uint32) (digest merkle.Hash, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -178,7 +178,7 @@ func (c *claimer) due(p *part) (*claimMade, error) {
 	switch {
 	case last == nil:
 	case bytes.Equal(p.claim, last.digest[:8]):
-		last.taken = true // though perhaps the answer was lost
+		last.taken = true
 	case !last.handed || checkIns > last.handedAt: // otherwise the news are older
 		return last, nil
 	}
@@ -278,7 +278,7 @@ func (c *claimer) handIn(ctx context.Context, claims []*claimMade) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, m := range claims {
-		m.taken, m.handed, m.handedAt = true, true, handedAt
+		m.handed, m.handedAt = true, handedAt
 	}
 	return nil
 }

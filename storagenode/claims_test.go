@@ -198,6 +198,10 @@ func TestClaimsAreHandedInAgain(t *testing.T) {
 	r.refusing = nil
 	r.checkIn()
 	r.want("taken in", claim(100, seqset.Run{First: 5, Last: 5}))
+	if _, ok := r.claimed(7); ok {
+		t.Error("a claim counts before the satellite says that it has it")
+	}
+	r.checkIn()
 	if digest, ok := r.claimed(7); !ok || string(digest[:8]) != string(r.known[7]) {
 		t.Error("the claim that was taken in does not count")
 	}

@@ -31,7 +31,8 @@ type fakeSatellite struct {
 	mu        sync.Mutex
 	staging   time.Duration
 	groups    map[uint32]*order.Group
-	journals  map[uint32][]*pb.Entry
+	journals  map[uint32][]*pb.Entry // nil for those that were trimmed
+	base      map[uint32]uint64
 	checkIns  []*pb.CheckInRequest
 	contested []*order.Head
 	claims    []fakeClaim // taken in
@@ -53,6 +54,7 @@ func newFakeSatellite(t *testing.T) *fakeSatellite {
 		t: t, key: key, staging: time.Hour,
 		groups:   make(map[uint32]*order.Group),
 		journals: make(map[uint32][]*pb.Entry),
+		base:     make(map[uint32]uint64),
 	}
 }
 
@@ -86,6 +88,24 @@ func (f *fakeSatellite) tombstone(group uint32, id order.SegmentID) {
 	f.journals[group] = append(f.journals[group], &pb.Entry{
 		Seq: uint64(len(f.journals[group]) + 1), Kind: pb.EntryKind_ENTRY_KIND_TOMBSTONE, Segment: id[:],
 	})
+}
+
+// trim drops what does not count from a journal up to an entry.
+func (f *fakeSatellite) trim(group uint32, base uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	dead := make(map[string]bool)
+	for _, e := range f.journals[group] {
+		if e != nil && e.Kind == pb.EntryKind_ENTRY_KIND_TOMBSTONE {
+			dead[string(e.Segment)] = true
+		}
+	}
+	for i, e := range f.journals[group][:base] {
+		if e != nil && dead[string(e.Segment)] {
+			f.journals[group][i] = nil
+		}
+	}
+	f.base[group] = base
 }
 
 // change runs f with the satellite held still.
@@ -142,9 +162,15 @@ func (f *fakeSatellite) Journal(_ context.Context, m *pb.JournalRequest) (*pb.Jo
 	if err != nil {
 		return nil, err
 	}
-	res := &pb.JournalResponse{Head: head}
-	if m.After < uint64(len(entries)) {
-		res.Entries = append(res.Entries, entries[m.After:min(m.After+uint64(m.Limit), uint64(len(entries)))]...)
+	res := &pb.JournalResponse{Head: head, Base: f.base[m.Group], Through: m.After}
+	end := uint64(len(entries))
+	if res.Sparse = m.After < res.Base; res.Sparse {
+		end = res.Base
+	}
+	for ; res.Through < end && len(res.Entries) < int(m.Limit); res.Through++ {
+		if e := entries[res.Through]; e != nil {
+			res.Entries = append(res.Entries, e)
+		}
 	}
 	if f.corrupt != nil {
 		f.corrupt(res)

@@ -1,22 +1,16 @@
 package storagenode
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"time"
 
-	"github.com/cairnstorage/cairn/proto/erasure"
-	"github.com/cairnstorage/cairn/proto/merkle"
 	"github.com/cairnstorage/cairn/proto/order"
 	"github.com/cairnstorage/cairn/proto/pb"
-	"github.com/cairnstorage/cairn/storagenode/shardstore"
 )
 
 const (
-	journalPage = 1000 // entries asked for at a time
-
 	// expirePause is the least time between two searches for staged shards
 	// that have expired.
 	expirePause = time.Minute
@@ -105,84 +99,22 @@ func (f *follower) follow(ctx context.Context, group uint32, told uint64) error 
 	}
 }
 
-// step takes in one page of a journal and says where the journal ends.
+// step takes in one page of a journal, or all that is left of what was trimmed,
+// and says where the journal ends.
 func (f *follower) step(ctx context.Context, group uint32, cursor uint64) (end uint64, err error) {
-	res, err := f.client.Journal(ctx, &pb.JournalRequest{Group: group, After: cursor, Limit: journalPage})
-	if err != nil {
-		return 0, err
-	}
-	head, err := order.OpenHead(res.Head, f.satellite.ID)
-	if err != nil {
-		return 0, fmt.Errorf("head of the journal: %w", err)
-	}
-	if head.Group != group {
-		return 0, fmt.Errorf("head of the journal is that of group %d", head.Group)
-	}
-	if err := f.contest(ctx, head); err != nil {
-		return 0, err
-	}
+	p, err := f.page(ctx, group, cursor)
 	switch {
-	case head.Seq < cursor:
-		return 0, fmt.Errorf("%w: the journal ends at %d, this node has followed it to %d", errRolledBack, head.Seq, cursor)
-	case head.Seq == cursor:
+	case err != nil:
+		return 0, err
+	case p.end < cursor:
+		return 0, fmt.Errorf("%w: the journal ends at %d, this node has followed it to %d", errRolledBack, p.end, cursor)
+	case p.end == cursor:
 		return cursor, nil
-	}
-	entries, err := journalEntries(res.Entries, cursor, head.Seq)
-	if err != nil {
-		return 0, err
-	}
-	// The head is kept first: what the node has done it can then show to have
-	// been in the journal.
-	if err := f.state.setHead(res.Head, head); err != nil {
-		return 0, err
-	}
-	return head.Seq, f.store.Advance(group, entries)
-}
-
-// journalEntries reads a page of the journal after the entry numbered after.
-func journalEntries(page []*pb.Entry, after, head uint64) ([]shardstore.Entry, error) {
-	if len(page) == 0 {
-		return nil, fmt.Errorf("the satellite gave no entry after %d, though the journal ends at %d", after, head)
-	}
-	entries := make([]shardstore.Entry, len(page))
-	for i, p := range page {
-		e, err := journalEntry(p)
-		if err == nil && (e.Seq != after+1+uint64(i) || e.Seq > head) {
-			err = fmt.Errorf("it has number %d", p.Seq)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("journal entry %d: %w", after+1+uint64(i), err)
-		}
-		entries[i] = e
-	}
-	return entries, nil
-}
-
-// isFiller tells an entry that stands where the satellite has lost one. It
-// buries the zero id, which no segment has.
-func isFiller(p *pb.Entry) bool {
-	return p.Kind == pb.EntryKind_ENTRY_KIND_TOMBSTONE && bytes.Equal(p.Segment, make([]byte, len(order.SegmentID{})))
-}
-
-func journalEntry(p *pb.Entry) (e shardstore.Entry, err error) {
-	e.Seq = p.Seq
-	if e.Segment, err = order.SegmentIDFromBytes(p.Segment); err != nil && !isFiller(p) {
-		return e, err
-	}
-	switch p.Kind {
-	case pb.EntryKind_ENTRY_KIND_TOMBSTONE:
-		return e, nil
-	case pb.EntryKind_ENTRY_KIND_LIVE:
+	case p.sparse:
+		return p.end, f.resync(ctx, group, p.base)
 	default:
-		return e, fmt.Errorf("unknown kind %v", p.Kind)
+		return p.end, f.store.Advance(group, p.entries)
 	}
-	e.Live = true
-	if p.Size == 0 || p.Size > erasure.MaxSegment {
-		return e, fmt.Errorf("segment of %d bytes", p.Size)
-	}
-	e.Size = int64(p.Size)
-	e.Root, err = merkle.HashFromBytes(p.Root)
-	return e, err
 }
 
 // contest makes sure that the journal is not shorter than a head the satellite

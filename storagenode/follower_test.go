@@ -292,6 +292,13 @@ func TestBadJournals(t *testing.T) {
 		"beyond the end": func(res *pb.JournalResponse) {
 			res.Entries = append(res.Entries, &pb.Entry{Seq: 3, Kind: 2, Segment: m.Segment[:]})
 		},
+		"page beyond the end": func(res *pb.JournalResponse) { res.Through = 3 },
+		"page of nothing":     func(res *pb.JournalResponse) { res.Through, res.Entries = 0, nil },
+		"page too short":      func(res *pb.JournalResponse) { res.Through = 1 },
+		"sparse, no base":     func(res *pb.JournalResponse) { res.Sparse = true },
+		"base, not sparse":    func(res *pb.JournalResponse) { res.Base = 2 },
+		"base beyond the end": func(res *pb.JournalResponse) { res.Sparse, res.Base = true, 3 },
+		"nothing at all":      func(res *pb.JournalResponse) { res.Entries = []*pb.Entry{nil, nil} },
 		"other's head": func(res *pb.JournalResponse) {
 			res.Head, _ = order.SignHead(other.key, &order.Head{Satellite: other.key.ID(), Group: 7, Seq: 2, Issued: r.now})
 		},
