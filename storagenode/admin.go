@@ -107,6 +107,11 @@ func (a *admin) Info(context.Context, *pb.InfoRequest) (*pb.InfoResponse, error)
 	if res.Standing = standing; !at.IsZero() {
 		res.LastCheckIn = at.Unix()
 	}
+	var err error
+	if res.Healing, err = n.healing(); err != nil {
+		return nil, err
+	}
+	res.Scrubbing = n.scrubbing()
 	return res, n.addGroups(res)
 }
 
@@ -143,15 +148,35 @@ func (n *Node) addGroups(res *pb.InfoResponse) error {
 // ErrNotRunning is returned by AskInfo when no node runs in the directory.
 var ErrNotRunning = errors.New("no storage node is running there")
 
+// Scrub implements pb.NodeAdminServer.
+func (a *admin) Scrub(ctx context.Context, _ *pb.ScrubRequest) (*pb.Scrubbing, error) {
+	select {
+	case <-a.node.scrubber.Now():
+		return a.node.scrubbing(), nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
 // AskInfo asks the node that runs in dir how it is.
 func AskInfo(ctx context.Context, dir string) (*pb.InfoResponse, error) {
+	return ask(dir, func(c pb.NodeAdminClient) (*pb.InfoResponse, error) { return c.Info(ctx, &pb.InfoRequest{}) })
+}
+
+// AskScrub has the node that runs in dir read all its shards, and waits for that.
+func AskScrub(ctx context.Context, dir string) (*pb.Scrubbing, error) {
+	return ask(dir, func(c pb.NodeAdminClient) (*pb.Scrubbing, error) { return c.Scrub(ctx, &pb.ScrubRequest{}) })
+}
+
+// ask calls the node that runs in dir. Error: ErrNotRunning.
+func ask[T any](dir string, call func(pb.NodeAdminClient) (T, error)) (answer T, err error) {
 	path, err := socketPath(dir)
 	if err != nil {
-		return nil, err
+		return answer, err
 	}
 	conn, err := net.Dial("unix", path)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNotRunning, err)
+		return answer, fmt.Errorf("%w: %w", ErrNotRunning, err)
 	}
 	conn.Close()
 	client, err := grpc.NewClient("passthrough:///admin",
@@ -161,8 +186,8 @@ func AskInfo(ctx context.Context, dir string) (*pb.InfoResponse, error) {
 			return d.DialContext(ctx, "unix", path)
 		}))
 	if err != nil {
-		return nil, err
+		return answer, err
 	}
 	defer client.Close()
-	return pb.NewNodeAdminClient(client).Info(ctx, &pb.InfoRequest{})
+	return call(pb.NewNodeAdminClient(client))
 }

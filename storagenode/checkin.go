@@ -29,6 +29,8 @@ type satelliteClient interface {
 	Journal(context.Context, *pb.JournalRequest) (*pb.JournalResponse, error)
 	Contest(context.Context, *pb.ContestRequest) (*pb.ContestResponse, error)
 	Claim(context.Context, *pb.ClaimRequest) (*pb.ClaimResponse, error)
+	Peers(context.Context, *pb.PeersRequest) (*pb.PeersResponse, error)
+	ReportSegment(context.Context, *pb.ReportSegmentRequest) (*pb.ReportSegmentResponse, error)
 	Close() error
 }
 
@@ -124,6 +126,8 @@ func (n *Node) checkIn(ctx context.Context, box *newsBox) (time.Duration, error)
 	ahead := clockAhead(asked, answered, time.Unix(res.Now, 0))
 	n.setTrouble(troubleClock, clockTrouble(ahead))
 	n.claims.checkedIn()
+	n.pace.note(answered, n.healer.Progress().Written)
+	n.healer.Wake()
 	box.put(&news{asked: asked, ahead: ahead, staging: time.Duration(res.Staging) * time.Second, heads: heads})
 	interval := time.Duration(res.IntervalMs) * time.Millisecond
 	if interval == 0 {

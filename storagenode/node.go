@@ -22,23 +22,27 @@ import (
 	"github.com/cairnstorage/cairn/proto/transport"
 	"github.com/cairnstorage/cairn/proto/wire"
 	"github.com/cairnstorage/cairn/satellite/satclient"
+	"github.com/cairnstorage/cairn/storagenode/heal"
 	"github.com/cairnstorage/cairn/storagenode/internal/durable"
+	"github.com/cairnstorage/cairn/storagenode/scrub"
 	"github.com/cairnstorage/cairn/storagenode/shardstore"
 )
 
 // Config is all that a node is told from outside. Dir and Satellite are
 // required.
 type Config struct {
-	Dir       string   // identity, state and, unless Data says otherwise, shards
-	Data      []string // data directories; empty: DIR/data
-	Replaced  []string // of those, the ones whose old content is lost for good
-	Satellite string   // multiaddr ending in /p2p/ID, or the path of a file with one
-	Listen    []string // multiaddrs; empty: TCP on all of IPv4. Port 0 becomes one that is kept over restarts
-	Announce  []string // multiaddrs to be reached at, when they differ from Listen
-	QUIC      bool     // also speak QUIC, where Listen says so
-	Capacity  int64    // bytes of shards in all; 0: what the disks have
-	Reserve   int64    // bytes to leave free on each disk; 0: see shardstore.Config
-	Operator  string   // who runs the node, as told to the satellite
+	Dir       string        // identity, state and, unless Data says otherwise, shards
+	Data      []string      // data directories; empty: DIR/data
+	Replaced  []string      // of those, the ones whose old content is lost for good
+	Satellite string        // multiaddr ending in /p2p/ID, or the path of a file with one
+	Listen    []string      // multiaddrs; empty: TCP on all of IPv4. Port 0 becomes one that is kept over restarts
+	Announce  []string      // multiaddrs to be reached at, when they differ from Listen
+	QUIC      bool          // also speak QUIC, where Listen says so
+	Capacity  int64         // bytes of shards in all; 0: what the disks have
+	Reserve   int64         // bytes to leave free on each disk; 0: see shardstore.Config
+	Operator  string        // who runs the node, as told to the satellite
+	HealRate  int64         // bytes a second read to heal what is not urgent; 0: see heal.Config
+	Scrub     time.Duration // in which all shards are read once; 0: 30 days
 	Version   string
 	Logger    *slog.Logger     // nil logs nothing
 	Now       func() time.Time // nil: time.Now
@@ -65,6 +69,12 @@ func (c *Config) setDefaults() error {
 	if len(c.Listen) == 0 {
 		c.Listen = []string{defaultListen}
 	}
+	if c.Scrub == 0 {
+		c.Scrub = defaultScrub
+	}
+	if c.HealRate < 0 || c.Scrub < 0 {
+		return errors.New("storagenode: neither the rate of healing nor the time of scrubbing can be negative")
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -87,6 +97,9 @@ type Node struct {
 	store     *shardstore.Store
 	ledger    *Ledger
 	host      *transport.Host
+	server    *Server
+	healer    *heal.Healer
+	scrubber  *scrub.Scrubber
 	satellite transport.Address
 	client    satelliteClient
 	admin     *admin
@@ -94,6 +107,7 @@ type Node struct {
 
 	view   view // what the satellite said last
 	claims *claimer
+	pace   pace // of healing, in bytes written
 
 	mu      sync.Mutex
 	trouble map[string]string // what is wrong, by what it is about
@@ -230,14 +244,14 @@ func (n *Node) openHost() error {
 	}
 	n.client = client
 	n.claims = newClaimer(n)
-	server, err := NewServer(ServerConfig{
+	n.server, err = NewServer(ServerConfig{
 		Store:     n.store,
 		Key:       n.key,
 		Satellite: n.satellite.ID,
 		Groups:    n.state.epoch,
 		Learn:     n.learn,
 		Claim:     n.claims.claimed,
-		Lost:      n.claims.lost,
+		Lost:      n.lost,
 		Ledger:    n.ledger,
 		Now:       n.config.Now,
 		Logger:    n.log,
@@ -245,9 +259,12 @@ func (n *Node) openHost() error {
 	if err != nil {
 		return err
 	}
+	if err := n.openUpkeep(); err != nil {
+		return err
+	}
 	n.host.Protect(n.satellite.ID)
-	n.host.Handle(wire.Protocol, server.Serve)
-	n.host.Handle(wire.AuditProtocol, server.ServeAudit)
+	n.host.Handle(wire.Protocol, n.server.Serve)
+	n.host.Handle(wire.AuditProtocol, n.server.ServeAudit)
 	return nil
 }
 
@@ -274,6 +291,8 @@ func (n *Node) Run(ctx context.Context) error {
 	tasks.Go(func() { n.checkInLoop(ctx, news) })
 	tasks.Go(func() { n.followLoop(ctx, news) })
 	tasks.Go(func() { n.claims.run(ctx) })
+	tasks.Go(func() { n.healer.Run(ctx) })
+	tasks.Go(func() { n.scrubber.Run(ctx) })
 	served := make(chan error, 1)
 	tasks.Go(func() { served <- n.admin.serve() })
 	var err error

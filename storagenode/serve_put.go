@@ -167,6 +167,7 @@ func (c *session) readFrame(ctx context.Context, h wire.Header, writer *shardsto
 		return err
 	}
 	defer c.share.put(buffer)
+	c.lastPut.Store(c.c.Now().UnixNano())
 	n, err := c.r.ReadData(buffer)
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/cairnstorage/cairn/proto/ident"
@@ -49,7 +50,12 @@ type Server struct {
 	buffers *bufferPool
 	proofs  chan struct{} // a token for each being made
 	audits  chan struct{} // a token for each stream of them
+
+	lastPut atomic.Int64 // when shard data came last, in Unix nanoseconds
 }
+
+// Quiet is for how long no shard data has come.
+func (v *Server) Quiet() time.Duration { return v.c.Now().Sub(time.Unix(0, v.lastPut.Load())) }
 
 // NewServer makes a Server, which starts nothing by itself: Serve is to be given
 // to the transport as the handler of wire.Protocol, ServeAudit as that of

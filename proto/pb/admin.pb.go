@@ -953,6 +953,42 @@ func (*AcceptLossResponse) Descriptor() ([]byte, []int) {
 	return file_admin_proto_rawDescGZIP(), []int{14}
 }
 
+type ScrubRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScrubRequest) Reset() {
+	*x = ScrubRequest{}
+	mi := &file_admin_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScrubRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScrubRequest) ProtoMessage() {}
+
+func (x *ScrubRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScrubRequest.ProtoReflect.Descriptor instead.
+func (*ScrubRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{15}
+}
+
 type InfoRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -961,7 +997,7 @@ type InfoRequest struct {
 
 func (x *InfoRequest) Reset() {
 	*x = InfoRequest{}
-	mi := &file_admin_proto_msgTypes[15]
+	mi := &file_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -973,7 +1009,7 @@ func (x *InfoRequest) String() string {
 func (*InfoRequest) ProtoMessage() {}
 
 func (x *InfoRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[15]
+	mi := &file_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -986,7 +1022,7 @@ func (x *InfoRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InfoRequest.ProtoReflect.Descriptor instead.
 func (*InfoRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{15}
+	return file_admin_proto_rawDescGZIP(), []int{16}
 }
 
 type InfoResponse struct {
@@ -1007,13 +1043,15 @@ type InfoResponse struct {
 	Groups        []*GroupFollow         `protobuf:"bytes,14,rep,name=groups,proto3" json:"groups,omitempty"`
 	Standing      *Standing              `protobuf:"bytes,15,opt,name=standing,proto3" json:"standing,omitempty"` // as the satellite said last; unset: it has not yet
 	Missing       uint64                 `protobuf:"varint,16,opt,name=missing,proto3" json:"missing,omitempty"`  // live shards that are not held
+	Healing       *Healing               `protobuf:"bytes,17,opt,name=healing,proto3" json:"healing,omitempty"`
+	Scrubbing     *Scrubbing             `protobuf:"bytes,18,opt,name=scrubbing,proto3" json:"scrubbing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *InfoResponse) Reset() {
 	*x = InfoResponse{}
-	mi := &file_admin_proto_msgTypes[16]
+	mi := &file_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1025,7 +1063,7 @@ func (x *InfoResponse) String() string {
 func (*InfoResponse) ProtoMessage() {}
 
 func (x *InfoResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[16]
+	mi := &file_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1038,7 +1076,7 @@ func (x *InfoResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InfoResponse.ProtoReflect.Descriptor instead.
 func (*InfoResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{16}
+	return file_admin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *InfoResponse) GetId() []byte {
@@ -1153,6 +1191,216 @@ func (x *InfoResponse) GetMissing() uint64 {
 	return 0
 }
 
+func (x *InfoResponse) GetHealing() *Healing {
+	if x != nil {
+		return x.Healing
+	}
+	return nil
+}
+
+func (x *InfoResponse) GetScrubbing() *Scrubbing {
+	if x != nil {
+		return x.Scrubbing
+	}
+	return nil
+}
+
+// Healing is how the making of lost shards goes. Counts are since the node was
+// started.
+type Healing struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Shards        uint64                 `protobuf:"varint,1,opt,name=shards,proto3" json:"shards,omitempty"`   // made
+	Written       uint64                 `protobuf:"varint,2,opt,name=written,proto3" json:"written,omitempty"` // bytes of them
+	Read          uint64                 `protobuf:"varint,3,opt,name=read,proto3" json:"read,omitempty"`       // bytes they were made from
+	Failed        uint64                 `protobuf:"varint,4,opt,name=failed,proto3" json:"failed,omitempty"`   // attempts
+	Bad           uint64                 `protobuf:"varint,5,opt,name=bad,proto3" json:"bad,omitempty"`         // segments that their uplinks encoded wrong
+	Active        uint64                 `protobuf:"varint,6,opt,name=active,proto3" json:"active,omitempty"`   // shards being made now
+	Left          uint64                 `protobuf:"varint,7,opt,name=left,proto3" json:"left,omitempty"`       // bytes of shards that are missing
+	Rate          uint64                 `protobuf:"varint,8,opt,name=rate,proto3" json:"rate,omitempty"`       // bytes written a second, over the last minute
+	Seconds       uint64                 `protobuf:"varint,9,opt,name=seconds,proto3" json:"seconds,omitempty"` // that the rest takes at that rate; 0: not known
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Healing) Reset() {
+	*x = Healing{}
+	mi := &file_admin_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Healing) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Healing) ProtoMessage() {}
+
+func (x *Healing) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Healing.ProtoReflect.Descriptor instead.
+func (*Healing) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *Healing) GetShards() uint64 {
+	if x != nil {
+		return x.Shards
+	}
+	return 0
+}
+
+func (x *Healing) GetWritten() uint64 {
+	if x != nil {
+		return x.Written
+	}
+	return 0
+}
+
+func (x *Healing) GetRead() uint64 {
+	if x != nil {
+		return x.Read
+	}
+	return 0
+}
+
+func (x *Healing) GetFailed() uint64 {
+	if x != nil {
+		return x.Failed
+	}
+	return 0
+}
+
+func (x *Healing) GetBad() uint64 {
+	if x != nil {
+		return x.Bad
+	}
+	return 0
+}
+
+func (x *Healing) GetActive() uint64 {
+	if x != nil {
+		return x.Active
+	}
+	return 0
+}
+
+func (x *Healing) GetLeft() uint64 {
+	if x != nil {
+		return x.Left
+	}
+	return 0
+}
+
+func (x *Healing) GetRate() uint64 {
+	if x != nil {
+		return x.Rate
+	}
+	return 0
+}
+
+func (x *Healing) GetSeconds() uint64 {
+	if x != nil {
+		return x.Seconds
+	}
+	return 0
+}
+
+// Scrubbing is how the reading of all shards goes. Counts are since the node was
+// started.
+type Scrubbing struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Shards        uint64                 `protobuf:"varint,1,opt,name=shards,proto3" json:"shards,omitempty"`         // read
+	Bytes         uint64                 `protobuf:"varint,2,opt,name=bytes,proto3" json:"bytes,omitempty"`           // of them
+	Damaged       uint64                 `protobuf:"varint,3,opt,name=damaged,proto3" json:"damaged,omitempty"`       // shards found damaged
+	Unreadable    uint64                 `protobuf:"varint,4,opt,name=unreadable,proto3" json:"unreadable,omitempty"` // times that a disk failed
+	Began         int64                  `protobuf:"varint,5,opt,name=began,proto3" json:"began,omitempty"`           // Unix seconds, of the pass that is under way; 0: none is
+	Finished      int64                  `protobuf:"varint,6,opt,name=finished,proto3" json:"finished,omitempty"`     // of the last pass; 0: there was none
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Scrubbing) Reset() {
+	*x = Scrubbing{}
+	mi := &file_admin_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Scrubbing) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Scrubbing) ProtoMessage() {}
+
+func (x *Scrubbing) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Scrubbing.ProtoReflect.Descriptor instead.
+func (*Scrubbing) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Scrubbing) GetShards() uint64 {
+	if x != nil {
+		return x.Shards
+	}
+	return 0
+}
+
+func (x *Scrubbing) GetBytes() uint64 {
+	if x != nil {
+		return x.Bytes
+	}
+	return 0
+}
+
+func (x *Scrubbing) GetDamaged() uint64 {
+	if x != nil {
+		return x.Damaged
+	}
+	return 0
+}
+
+func (x *Scrubbing) GetUnreadable() uint64 {
+	if x != nil {
+		return x.Unreadable
+	}
+	return 0
+}
+
+func (x *Scrubbing) GetBegan() int64 {
+	if x != nil {
+		return x.Began
+	}
+	return 0
+}
+
+func (x *Scrubbing) GetFinished() int64 {
+	if x != nil {
+		return x.Finished
+	}
+	return 0
+}
+
 type DataDir struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Path          string                 `protobuf:"bytes,1,opt,name=path,proto3" json:"path,omitempty"`
@@ -1166,7 +1414,7 @@ type DataDir struct {
 
 func (x *DataDir) Reset() {
 	*x = DataDir{}
-	mi := &file_admin_proto_msgTypes[17]
+	mi := &file_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1178,7 +1426,7 @@ func (x *DataDir) String() string {
 func (*DataDir) ProtoMessage() {}
 
 func (x *DataDir) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[17]
+	mi := &file_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1191,7 +1439,7 @@ func (x *DataDir) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DataDir.ProtoReflect.Descriptor instead.
 func (*DataDir) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{17}
+	return file_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *DataDir) GetPath() string {
@@ -1244,7 +1492,7 @@ type GroupFollow struct {
 
 func (x *GroupFollow) Reset() {
 	*x = GroupFollow{}
-	mi := &file_admin_proto_msgTypes[18]
+	mi := &file_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1256,7 +1504,7 @@ func (x *GroupFollow) String() string {
 func (*GroupFollow) ProtoMessage() {}
 
 func (x *GroupFollow) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[18]
+	mi := &file_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1269,7 +1517,7 @@ func (x *GroupFollow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupFollow.ProtoReflect.Descriptor instead.
 func (*GroupFollow) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{18}
+	return file_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *GroupFollow) GetGroup() uint32 {
@@ -1392,8 +1640,9 @@ const file_admin_proto_rawDesc = "" +
 	"\x05bytes\x18\f \x01(\x04R\x05bytes\x12\x18\n" +
 	"\atrouble\x18\r \x01(\tR\atrouble\"\x13\n" +
 	"\x11AcceptLossRequest\"\x14\n" +
-	"\x12AcceptLossResponse\"\r\n" +
-	"\vInfoRequest\"\xe6\x03\n" +
+	"\x12AcceptLossResponse\"\x0e\n" +
+	"\fScrubRequest\"\r\n" +
+	"\vInfoRequest\"\xc0\x04\n" +
 	"\fInfoResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x1c\n" +
 	"\taddresses\x18\x02 \x03(\tR\taddresses\x12\x18\n" +
@@ -1411,13 +1660,34 @@ const file_admin_proto_rawDesc = "" +
 	"\x04data\x18\r \x03(\v2\x11.cairn.v1.DataDirR\x04data\x12-\n" +
 	"\x06groups\x18\x0e \x03(\v2\x15.cairn.v1.GroupFollowR\x06groups\x12.\n" +
 	"\bstanding\x18\x0f \x01(\v2\x12.cairn.v1.StandingR\bstanding\x12\x18\n" +
-	"\amissing\x18\x10 \x01(\x04R\amissingJ\x04\b\x11\x10\x14\"w\n" +
+	"\amissing\x18\x10 \x01(\x04R\amissing\x12+\n" +
+	"\ahealing\x18\x11 \x01(\v2\x11.cairn.v1.HealingR\ahealing\x121\n" +
+	"\tscrubbing\x18\x12 \x01(\v2\x13.cairn.v1.ScrubbingR\tscrubbing\"\xd3\x01\n" +
+	"\aHealing\x12\x16\n" +
+	"\x06shards\x18\x01 \x01(\x04R\x06shards\x12\x18\n" +
+	"\awritten\x18\x02 \x01(\x04R\awritten\x12\x12\n" +
+	"\x04read\x18\x03 \x01(\x04R\x04read\x12\x16\n" +
+	"\x06failed\x18\x04 \x01(\x04R\x06failed\x12\x10\n" +
+	"\x03bad\x18\x05 \x01(\x04R\x03bad\x12\x16\n" +
+	"\x06active\x18\x06 \x01(\x04R\x06active\x12\x12\n" +
+	"\x04left\x18\a \x01(\x04R\x04left\x12\x12\n" +
+	"\x04rate\x18\b \x01(\x04R\x04rate\x12\x18\n" +
+	"\aseconds\x18\t \x01(\x04R\aseconds\"\xa5\x01\n" +
+	"\tScrubbing\x12\x16\n" +
+	"\x06shards\x18\x01 \x01(\x04R\x06shards\x12\x14\n" +
+	"\x05bytes\x18\x02 \x01(\x04R\x05bytes\x12\x18\n" +
+	"\adamaged\x18\x03 \x01(\x04R\adamaged\x12\x1e\n" +
+	"\n" +
+	"unreadable\x18\x04 \x01(\x04R\n" +
+	"unreadable\x12\x14\n" +
+	"\x05began\x18\x05 \x01(\x03R\x05began\x12\x1a\n" +
+	"\bfinished\x18\x06 \x01(\x03R\bfinished\"w\n" +
 	"\aDataDir\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12\x12\n" +
 	"\x04used\x18\x02 \x01(\x04R\x04used\x12\x12\n" +
 	"\x04free\x18\x03 \x01(\x04R\x04free\x12\x16\n" +
 	"\x06shards\x18\x04 \x01(\x04R\x06shards\x12\x18\n" +
-	"\atrouble\x18\x05 \x01(\tR\atrouble\"\xb7\x01\n" +
+	"\atrouble\x18\x05 \x01(\tR\atrouble\"\xb1\x01\n" +
 	"\vGroupFollow\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\rR\x05group\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x12\n" +
@@ -1425,7 +1695,7 @@ const file_admin_proto_rawDesc = "" +
 	"\x06cursor\x18\x04 \x01(\x04R\x06cursor\x12\x12\n" +
 	"\x04head\x18\x05 \x01(\x04R\x04head\x12\x18\n" +
 	"\amissing\x18\x06 \x01(\x04R\amissing\x12\x1c\n" +
-	"\tsuccessor\x18\a \x01(\bR\tsuccessorJ\x04\b\b\x10\t2\xed\x03\n" +
+	"\tsuccessor\x18\a \x01(\bR\tsuccessor2\xed\x03\n" +
 	"\x05Admin\x12B\n" +
 	"\rCreateProject\x12\x1e.cairn.v1.CreateProjectRequest\x1a\x11.cairn.v1.Project\x12<\n" +
 	"\n" +
@@ -1436,9 +1706,10 @@ const file_admin_proto_rawDesc = "" +
 	"ListGroups\x12\x1b.cairn.v1.ListGroupsRequest\x1a\x1c.cairn.v1.ListGroupsResponse\x12;\n" +
 	"\x06Status\x12\x17.cairn.v1.StatusRequest\x1a\x18.cairn.v1.StatusResponse\x12G\n" +
 	"\n" +
-	"AcceptLoss\x12\x1b.cairn.v1.AcceptLossRequest\x1a\x1c.cairn.v1.AcceptLossResponse2B\n" +
+	"AcceptLoss\x12\x1b.cairn.v1.AcceptLossRequest\x1a\x1c.cairn.v1.AcceptLossResponse2x\n" +
 	"\tNodeAdmin\x125\n" +
-	"\x04Info\x12\x15.cairn.v1.InfoRequest\x1a\x16.cairn.v1.InfoResponseB+Z)github.com/cairnstorage/cairn/proto/pb;pbb\x06proto3"
+	"\x04Info\x12\x15.cairn.v1.InfoRequest\x1a\x16.cairn.v1.InfoResponse\x124\n" +
+	"\x05Scrub\x12\x16.cairn.v1.ScrubRequest\x1a\x13.cairn.v1.ScrubbingB+Z)github.com/cairnstorage/cairn/proto/pb;pbb\x06proto3"
 
 var (
 	file_admin_proto_rawDescOnce sync.Once
@@ -1452,7 +1723,7 @@ func file_admin_proto_rawDescGZIP() []byte {
 	return file_admin_proto_rawDescData
 }
 
-var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_admin_proto_goTypes = []any{
 	(*CreateProjectRequest)(nil), // 0: cairn.v1.CreateProjectRequest
 	(*GetProjectRequest)(nil),    // 1: cairn.v1.GetProjectRequest
@@ -1469,40 +1740,47 @@ var file_admin_proto_goTypes = []any{
 	(*StatusResponse)(nil),       // 12: cairn.v1.StatusResponse
 	(*AcceptLossRequest)(nil),    // 13: cairn.v1.AcceptLossRequest
 	(*AcceptLossResponse)(nil),   // 14: cairn.v1.AcceptLossResponse
-	(*InfoRequest)(nil),          // 15: cairn.v1.InfoRequest
-	(*InfoResponse)(nil),         // 16: cairn.v1.InfoResponse
-	(*DataDir)(nil),              // 17: cairn.v1.DataDir
-	(*GroupFollow)(nil),          // 18: cairn.v1.GroupFollow
-	(*Standing)(nil),             // 19: cairn.v1.Standing
+	(*ScrubRequest)(nil),         // 15: cairn.v1.ScrubRequest
+	(*InfoRequest)(nil),          // 16: cairn.v1.InfoRequest
+	(*InfoResponse)(nil),         // 17: cairn.v1.InfoResponse
+	(*Healing)(nil),              // 18: cairn.v1.Healing
+	(*Scrubbing)(nil),            // 19: cairn.v1.Scrubbing
+	(*DataDir)(nil),              // 20: cairn.v1.DataDir
+	(*GroupFollow)(nil),          // 21: cairn.v1.GroupFollow
+	(*Standing)(nil),             // 22: cairn.v1.Standing
 }
 var file_admin_proto_depIdxs = []int32{
 	2,  // 0: cairn.v1.ListProjectsResponse.projects:type_name -> cairn.v1.Project
 	7,  // 1: cairn.v1.ListNodesResponse.nodes:type_name -> cairn.v1.NodeInfo
 	10, // 2: cairn.v1.ListGroupsResponse.groups:type_name -> cairn.v1.GroupInfo
-	17, // 3: cairn.v1.InfoResponse.data:type_name -> cairn.v1.DataDir
-	18, // 4: cairn.v1.InfoResponse.groups:type_name -> cairn.v1.GroupFollow
-	19, // 5: cairn.v1.InfoResponse.standing:type_name -> cairn.v1.Standing
-	0,  // 6: cairn.v1.Admin.CreateProject:input_type -> cairn.v1.CreateProjectRequest
-	1,  // 7: cairn.v1.Admin.GetProject:input_type -> cairn.v1.GetProjectRequest
-	3,  // 8: cairn.v1.Admin.ListProjects:input_type -> cairn.v1.ListProjectsRequest
-	5,  // 9: cairn.v1.Admin.ListNodes:input_type -> cairn.v1.ListNodesRequest
-	8,  // 10: cairn.v1.Admin.ListGroups:input_type -> cairn.v1.ListGroupsRequest
-	11, // 11: cairn.v1.Admin.Status:input_type -> cairn.v1.StatusRequest
-	13, // 12: cairn.v1.Admin.AcceptLoss:input_type -> cairn.v1.AcceptLossRequest
-	15, // 13: cairn.v1.NodeAdmin.Info:input_type -> cairn.v1.InfoRequest
-	2,  // 14: cairn.v1.Admin.CreateProject:output_type -> cairn.v1.Project
-	2,  // 15: cairn.v1.Admin.GetProject:output_type -> cairn.v1.Project
-	4,  // 16: cairn.v1.Admin.ListProjects:output_type -> cairn.v1.ListProjectsResponse
-	6,  // 17: cairn.v1.Admin.ListNodes:output_type -> cairn.v1.ListNodesResponse
-	9,  // 18: cairn.v1.Admin.ListGroups:output_type -> cairn.v1.ListGroupsResponse
-	12, // 19: cairn.v1.Admin.Status:output_type -> cairn.v1.StatusResponse
-	14, // 20: cairn.v1.Admin.AcceptLoss:output_type -> cairn.v1.AcceptLossResponse
-	16, // 21: cairn.v1.NodeAdmin.Info:output_type -> cairn.v1.InfoResponse
-	14, // [14:22] is the sub-list for method output_type
-	6,  // [6:14] is the sub-list for method input_type
-	6,  // [6:6] is the sub-list for extension type_name
-	6,  // [6:6] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	20, // 3: cairn.v1.InfoResponse.data:type_name -> cairn.v1.DataDir
+	21, // 4: cairn.v1.InfoResponse.groups:type_name -> cairn.v1.GroupFollow
+	22, // 5: cairn.v1.InfoResponse.standing:type_name -> cairn.v1.Standing
+	18, // 6: cairn.v1.InfoResponse.healing:type_name -> cairn.v1.Healing
+	19, // 7: cairn.v1.InfoResponse.scrubbing:type_name -> cairn.v1.Scrubbing
+	0,  // 8: cairn.v1.Admin.CreateProject:input_type -> cairn.v1.CreateProjectRequest
+	1,  // 9: cairn.v1.Admin.GetProject:input_type -> cairn.v1.GetProjectRequest
+	3,  // 10: cairn.v1.Admin.ListProjects:input_type -> cairn.v1.ListProjectsRequest
+	5,  // 11: cairn.v1.Admin.ListNodes:input_type -> cairn.v1.ListNodesRequest
+	8,  // 12: cairn.v1.Admin.ListGroups:input_type -> cairn.v1.ListGroupsRequest
+	11, // 13: cairn.v1.Admin.Status:input_type -> cairn.v1.StatusRequest
+	13, // 14: cairn.v1.Admin.AcceptLoss:input_type -> cairn.v1.AcceptLossRequest
+	16, // 15: cairn.v1.NodeAdmin.Info:input_type -> cairn.v1.InfoRequest
+	15, // 16: cairn.v1.NodeAdmin.Scrub:input_type -> cairn.v1.ScrubRequest
+	2,  // 17: cairn.v1.Admin.CreateProject:output_type -> cairn.v1.Project
+	2,  // 18: cairn.v1.Admin.GetProject:output_type -> cairn.v1.Project
+	4,  // 19: cairn.v1.Admin.ListProjects:output_type -> cairn.v1.ListProjectsResponse
+	6,  // 20: cairn.v1.Admin.ListNodes:output_type -> cairn.v1.ListNodesResponse
+	9,  // 21: cairn.v1.Admin.ListGroups:output_type -> cairn.v1.ListGroupsResponse
+	12, // 22: cairn.v1.Admin.Status:output_type -> cairn.v1.StatusResponse
+	14, // 23: cairn.v1.Admin.AcceptLoss:output_type -> cairn.v1.AcceptLossResponse
+	17, // 24: cairn.v1.NodeAdmin.Info:output_type -> cairn.v1.InfoResponse
+	19, // 25: cairn.v1.NodeAdmin.Scrub:output_type -> cairn.v1.Scrubbing
+	17, // [17:26] is the sub-list for method output_type
+	8,  // [8:17] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_admin_proto_init() }
@@ -1517,7 +1795,7 @@ func file_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_proto_rawDesc), len(file_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   19,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

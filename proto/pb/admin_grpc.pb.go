@@ -359,7 +359,8 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 }
 
 const (
-	NodeAdmin_Info_FullMethodName = "/cairn.v1.NodeAdmin/Info"
+	NodeAdmin_Info_FullMethodName  = "/cairn.v1.NodeAdmin/Info"
+	NodeAdmin_Scrub_FullMethodName = "/cairn.v1.NodeAdmin/Scrub"
 )
 
 // NodeAdminClient is the client API for NodeAdmin service.
@@ -369,6 +370,8 @@ const (
 // NodeAdmin is the storage node's local interface.
 type NodeAdminClient interface {
 	Info(ctx context.Context, in *InfoRequest, opts ...grpc.CallOption) (*InfoResponse, error)
+	// Scrub reads all shards at full speed, and answers when that is done.
+	Scrub(ctx context.Context, in *ScrubRequest, opts ...grpc.CallOption) (*Scrubbing, error)
 }
 
 type nodeAdminClient struct {
@@ -389,6 +392,16 @@ func (c *nodeAdminClient) Info(ctx context.Context, in *InfoRequest, opts ...grp
 	return out, nil
 }
 
+func (c *nodeAdminClient) Scrub(ctx context.Context, in *ScrubRequest, opts ...grpc.CallOption) (*Scrubbing, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Scrubbing)
+	err := c.cc.Invoke(ctx, NodeAdmin_Scrub_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // NodeAdminServer is the server API for NodeAdmin service.
 // All implementations must embed UnimplementedNodeAdminServer
 // for forward compatibility.
@@ -396,6 +409,8 @@ func (c *nodeAdminClient) Info(ctx context.Context, in *InfoRequest, opts ...grp
 // NodeAdmin is the storage node's local interface.
 type NodeAdminServer interface {
 	Info(context.Context, *InfoRequest) (*InfoResponse, error)
+	// Scrub reads all shards at full speed, and answers when that is done.
+	Scrub(context.Context, *ScrubRequest) (*Scrubbing, error)
 	mustEmbedUnimplementedNodeAdminServer()
 }
 
@@ -408,6 +423,9 @@ type UnimplementedNodeAdminServer struct{}
 
 func (UnimplementedNodeAdminServer) Info(context.Context, *InfoRequest) (*InfoResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Info not implemented")
+}
+func (UnimplementedNodeAdminServer) Scrub(context.Context, *ScrubRequest) (*Scrubbing, error) {
+	return nil, status.Error(codes.Unimplemented, "method Scrub not implemented")
 }
 func (UnimplementedNodeAdminServer) mustEmbedUnimplementedNodeAdminServer() {}
 func (UnimplementedNodeAdminServer) testEmbeddedByValue()                   {}
@@ -448,6 +466,24 @@ func _NodeAdmin_Info_Handler(srv interface{}, ctx context.Context, dec func(inte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _NodeAdmin_Scrub_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ScrubRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeAdminServer).Scrub(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeAdmin_Scrub_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeAdminServer).Scrub(ctx, req.(*ScrubRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // NodeAdmin_ServiceDesc is the grpc.ServiceDesc for NodeAdmin service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -458,6 +494,10 @@ var NodeAdmin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Info",
 			Handler:    _NodeAdmin_Info_Handler,
+		},
+		{
+			MethodName: "Scrub",
+			Handler:    _NodeAdmin_Scrub_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

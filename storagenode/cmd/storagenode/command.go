@@ -61,7 +61,7 @@ func newRoot() *cobra.Command {
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newRunCommand(), newInfoCommand(), newFsckCommand(), newRebuildCommand())
+	root.AddCommand(newRunCommand(), newInfoCommand(), newScrubCommand(), newFsckCommand(), newRebuildCommand())
 	return root
 }
 
@@ -105,7 +105,7 @@ func needDir(dir string) error {
 
 func newRunCommand() *cobra.Command {
 	var c storagenode.Config
-	var capacity, reserve, level string
+	var capacity, reserve, healRate, level string
 	cmd := newCommand("run", "Run a storage node until a signal stops it", func(cmd *cobra.Command) error {
 		if err := needDir(c.Dir); err != nil {
 			return err
@@ -118,6 +118,9 @@ func newRunCommand() *cobra.Command {
 			return err
 		}
 		if c.Reserve, err = parseSize("reserve", reserve); err != nil {
+			return err
+		}
+		if c.HealRate, err = parseSize("heal-rate", healRate); err != nil {
 			return err
 		}
 		if c.Logger, err = newLogger(cmd.ErrOrStderr(), level); err != nil {
@@ -143,6 +146,8 @@ func newRunCommand() *cobra.Command {
 	f.StringArrayVar(&c.Replaced, "replaced", nil, "data `directory` whose disk was replaced: what it held is lost for good")
 	f.StringVar(&capacity, "capacity", "", "most that shards may take up in all, such as 500GB (default: what the disks have)")
 	f.StringVar(&reserve, "reserve", "", "what to leave free on each disk (default 5 %, at least 64MiB, at most 1GiB)")
+	f.StringVar(&healRate, "heal-rate", "", "what to read a second, while idle, to make shards again that are not urgent (default 4MiB)")
+	f.DurationVar(&c.Scrub, "scrub", 0, "time in which all shards are read once, to find damage (default 720h)")
 	f.StringVar(&c.Operator, "operator", "", "who runs this node, as told to the satellite")
 	f.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	return cmd

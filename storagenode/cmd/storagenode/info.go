@@ -32,6 +32,8 @@ type nodeInfo struct {
 	Staged      uint64      `json:"staged"`
 	Missing     uint64      `json:"missing"`  // live shards that are not held
 	Standing    *standing   `json:"standing"` // null: the satellite has not told
+	Healing     healing     `json:"healing"`
+	Scrubbing   scrubbing   `json:"scrubbing"`
 	Data        []dataInfo  `json:"data"`
 	Groups      []groupInfo `json:"groups"`
 }
@@ -107,6 +109,7 @@ func newInfo(res *pb.InfoResponse) (*nodeInfo, error) {
 		Satellite: res.Satellite, Trouble: res.Trouble,
 		Capacity: res.Capacity, Used: res.Used, Free: res.Free, Shards: res.Shards, Staged: res.Staged,
 		Missing: res.Missing, Standing: newStanding(res.Standing),
+		Healing: newHealing(res.Healing), Scrubbing: newScrubbing(res.Scrubbing),
 		Data: []dataInfo{}, Groups: []groupInfo{},
 	}
 	if res.LastCheckIn != 0 {
@@ -157,6 +160,8 @@ func (i *nodeInfo) print(out io.Writer) error {
 	}
 	fmt.Fprintf(w, "space\t%s used, %s free of %s\n", humanize.IBytes(i.Used), humanize.IBytes(i.Free), humanize.IBytes(i.Capacity))
 	fmt.Fprintf(w, "shards\t%d, of which %d staged; %d missing\n", i.Shards, i.Staged, i.Missing)
+	i.Healing.print(w)
+	i.Scrubbing.print(w)
 	for _, d := range i.Data {
 		fmt.Fprintf(w, "data\t%s: %d shards, %s used, %s free\n", d.Path, d.Shards, humanize.IBytes(d.Used), humanize.IBytes(d.Free))
 	}

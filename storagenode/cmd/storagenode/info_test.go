@@ -17,7 +17,9 @@ func testInfo() *pb.InfoResponse {
 			State: pb.NodeState_NODE_STATE_EXITING, Reason: "the operator asked", Since: 1_700_000_100,
 			Proved: 12345, Failed: 2, Suspicion: 0.168, Presence: 0.9987, Full: true, Slots: 5, Leaving: 2,
 		},
-		Data: []*pb.DataDir{{Path: "/data", Used: 1 << 30, Free: 1 << 40, Shards: 1000}},
+		Healing:   &pb.Healing{Shards: 40, Written: 10 << 20, Read: 40 << 20, Failed: 2, Bad: 1, Left: 6 << 20, Rate: 1 << 20, Seconds: 6},
+		Scrubbing: &pb.Scrubbing{Shards: 900, Damaged: 7, Unreadable: 1, Finished: 1_700_000_050},
+		Data:      []*pb.DataDir{{Path: "/data", Used: 1 << 30, Free: 1 << 40, Shards: 1000}},
 		Groups: []*pb.GroupFollow{
 			{Group: 7, Epoch: 3, Slot: 4, Cursor: 90, Head: 100, Missing: 7},
 			{Group: 9, Epoch: 1, Slot: 0, Successor: true, Cursor: 5, Head: 4},
@@ -38,6 +40,8 @@ presence       99.87 %
 slots          5, 2 still to be handed over
 space          1.0 GiB used, 1023 GiB free of 1.0 TiB
 shards         1000, of which 3 staged; 7 missing
+healing        40 shards made (10 MiB of 40 MiB read); 6.0 MiB to make, 1.0 MiB/s, 6s left; 2 attempts failed; 1 segments were encoded wrong by their uplinks
+scrubbing      900 shards read, 7 found damaged; a disk failed 1 times; all were read last on 2023-11-14T22:14:10Z
 data           /data: 1000 shards, 1.0 GiB used, 1.0 TiB free
 group          7: slot 4, epoch 3, journal followed to 90 of 100, 7 missing
 group          9: slot 0 to be taken over, epoch 1, journal followed to 5 of 5, 0 missing
