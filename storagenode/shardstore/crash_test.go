@@ -16,7 +16,8 @@ import (
 
 // The crash test runs its own binary as a process that puts shards and reports
 // each one acknowledged, kills it, and checks everything reported. Set
-// CAIRN_CRASH_ROUNDS for more rounds than the few of a normal run.
+// CAIRN_CRASH_ROUNDS for more rounds than the few of a normal run, or the hundred
+// with CAIRN_LONG.
 
 const crashDirEnv = "CAIRN_CRASH_DIR"
 
@@ -27,6 +28,10 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 		os.Exit(0)
+	}
+	if dir := os.Getenv(crashClaimsEnv); dir != "" {
+		fmt.Fprintln(os.Stderr, claimsWriter(dir, os.Stdout))
+		os.Exit(1)
 	}
 	os.Exit(m.Run())
 }
@@ -92,11 +97,18 @@ func crashDelete(s *Store, n uint64) error {
 	return s.Advance(group, []Entry{{Seq: cursor + 1, Segment: one.meta.Segment}})
 }
 
-func TestKill(t *testing.T) {
-	rounds := 4
+func crashRounds() int {
 	if n, err := strconv.Atoi(os.Getenv("CAIRN_CRASH_ROUNDS")); err == nil {
-		rounds = n
+		return n
 	}
+	if os.Getenv("CAIRN_LONG") != "" {
+		return 100
+	}
+	return 4
+}
+
+func TestKill(t *testing.T) {
+	rounds := crashRounds()
 	dir := t.TempDir()
 	want := make(map[uint64]string)
 	next := uint64(1)
