@@ -5,10 +5,11 @@ package liar
 
 import (
 	"context"
-	"crypto/rand"
+	crand "crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -27,7 +28,7 @@ import (
 type Faults struct {
 	WrongBytes bool    `json:"wrong_bytes"` // answer every get with wrong bytes
 	FalseProof bool    `json:"false_proof"` // answer every challenge with a proof, made up if need be
-	Forget     float64 `json:"forget"`      // drop this share of the shards once they are receipted
+	Forget     float64 `json:"forget"`      // drop this share of the shards, of those held and of new ones once they are receipted
 	Claim      bool    `json:"claim"`       // claim everything, held or not
 	Silent     bool    `json:"silent"`      // take requests and never answer
 }
@@ -115,6 +116,17 @@ func (l *Liar) Behave(f Faults) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.faults = f
+	for _, s := range l.shards {
+		l.forget(s)
+	}
+}
+
+// forget drops a shard if it is the turn of that one. l.mu is held.
+func (l *Liar) forget(s *shard) {
+	if s.data != nil && rand.Float64() < l.faults.Forget {
+		s.data = nil
+		l.told.Receipts++
+	}
 }
 
 // Told says how often it has lied.
@@ -260,4 +272,4 @@ func (l *Liar) hand(ctx context.Context) error {
 }
 
 // Key draws a key for a liar.
-func Key() (ident.Key, error) { return ident.Generate(rand.Reader) }
+func Key() (ident.Key, error) { return ident.Generate(crand.Reader) }

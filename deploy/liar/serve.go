@@ -112,10 +112,7 @@ func readShard(r *wire.Reader) (data []byte, end *pb.PutEnd) {
 // keep keeps a shard, or forgets it at once, and signs for it.
 func (l *Liar) keep(id order.SegmentID, s *shard, limit *order.Limit) (*pb.Signed, error) {
 	l.mu.Lock()
-	if rand.Float64() < l.faults.Forget {
-		s.data = nil
-		l.told.Receipts++
-	}
+	l.forget(s)
 	l.shards[key{s.group.ID, id}] = s
 	l.mu.Unlock()
 	return order.SignReceipt(l.c.Key, &order.Receipt{

@@ -29,10 +29,13 @@ func run() error {
 	satellite := flag.String("satellite", "", "address of the satellite, or a file that holds it (required)")
 	flag.BoolVar(&f.WrongBytes, "wrong-bytes", false, "answer gets with wrong bytes")
 	flag.BoolVar(&f.FalseProof, "false-proof", false, "make proofs up")
-	flag.Float64Var(&f.Forget, "forget", 0, "share of the shards to drop once they are receipted, 0 to 1")
+	flag.Float64Var(&f.Forget, "forget", 0, "share of the shards to drop, 0 to 1")
 	flag.BoolVar(&f.Claim, "claim", false, "claim everything, held or not")
 	flag.BoolVar(&f.Silent, "silent", false, "never answer")
+	turn := flag.Bool("turn", false, "be honest until a SIGUSR1")
 	flag.Parse()
+	turned := make(chan os.Signal, 1)
+	signal.Notify(turned, syscall.SIGUSR1) // before anything, since it would end the process
 	if *key == "" || *satellite == "" {
 		return fmt.Errorf("--key and --satellite are required")
 	}
@@ -51,9 +54,15 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	l.Behave(f)
+	if !*turn {
+		l.Behave(f)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	fmt.Println(l.ID())
+	go func() {
+		<-turned
+		l.Behave(f)
+	}()
 	return l.Run(ctx)
 }
