@@ -5,12 +5,12 @@ package procnet
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -23,26 +23,36 @@ type Config struct {
 	Scheme string   // such as 4/6/8/10
 	Data   []string // data directories by node; empty: inside the node's directory
 	Args   []string // further arguments of `satellite run`
+
+	// NodeArgs gives further arguments of `storagenode run` for node i; nil: none.
+	NodeArgs func(i int) []string
 }
 
 // Network is a running satellite with its nodes and one project, "demo".
 type Network struct {
 	Satellite *Process
 	Nodes     []*Process
+	Liars     []*Process
 	Grant     string
 
 	config Config
 }
 
-// Build compiles the three binaries of the module into dir.
-func Build(ctx context.Context, dir string) error {
+const module = "github.com/cairnstorage/cairn/"
+
+// Liar is the package of the node that misbehaves, for Build.
+const Liar = "deploy/liar/cmd/liar"
+
+// Build compiles the three binaries of the module into dir, and those of more
+// packages of the module.
+func Build(ctx context.Context, dir string, more ...string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	command := exec.CommandContext(ctx, "go", "build", "-o", dir+string(filepath.Separator),
-		"github.com/cairnstorage/cairn/satellite/cmd/satellite",
-		"github.com/cairnstorage/cairn/storagenode/cmd/storagenode",
-		"github.com/cairnstorage/cairn/uplink/cmd/uplink")
+	command := exec.CommandContext(ctx, "go", "build", "-o", dir+string(filepath.Separator))
+	for _, pkg := range append([]string{"satellite/cmd/satellite", "storagenode/cmd/storagenode", "uplink/cmd/uplink"}, more...) {
+		command.Args = append(command.Args, module+pkg)
+	}
 	if out, err := command.CombinedOutput(); err != nil {
 		return fmt.Errorf("build the binaries: %w\n%s", err, out)
 	}
@@ -74,8 +84,8 @@ func (n *Network) start(ctx context.Context) error {
 	if err := n.AwaitSatellite(ctx); err != nil {
 		return err
 	}
-	for i := range n.config.Nodes {
-		if err := n.addNode(i); err != nil {
+	for range n.config.Nodes {
+		if _, err := n.AddNode(); err != nil {
 			return err
 		}
 	}
@@ -90,12 +100,12 @@ func (n *Network) Restart(ctx context.Context) error {
 	if err := n.Close(); err != nil {
 		return err
 	}
-	for _, process := range append([]*Process{n.Satellite}, n.Nodes...) {
+	for _, process := range slices.Concat([]*Process{n.Satellite}, n.Nodes, n.Liars) {
 		if err := process.Start(); err != nil {
 			return err
 		}
 	}
-	return n.AwaitNodes(ctx, len(n.Nodes))
+	return n.AwaitNodes(ctx, len(n.Nodes)+len(n.Liars))
 }
 
 // AwaitSatellite waits until the satellite answers on its admin socket. Once
@@ -107,24 +117,6 @@ func (n *Network) AwaitSatellite(ctx context.Context) error {
 	})
 }
 
-func (n *Network) addNode(i int) error {
-	name := fmt.Sprintf("node%02d", i)
-	dir := filepath.Join(n.config.Dir, name)
-	args := []string{"run", "--dir", dir, "--satellite", filepath.Join(n.satelliteDir(), "address"), "--listen", "/ip4/127.0.0.1/tcp/0"}
-	if i < len(n.config.Data) {
-		args = append(args, "--data", n.config.Data[i])
-	}
-	node := &Process{Name: name, Path: n.binary("storagenode"), Args: args, Log: dir + ".log"}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	if err := node.Start(); err != nil {
-		return err
-	}
-	n.Nodes = append(n.Nodes, node)
-	return nil
-}
-
 // AwaitNodes waits until at least count nodes are online and a group of them
 // can be written to.
 func (n *Network) AwaitNodes(ctx context.Context, count int) error {
@@ -133,28 +125,11 @@ func (n *Network) AwaitNodes(ctx context.Context, count int) error {
 		if err != nil {
 			return err
 		}
-		if status.NodesOnline < count || status.GroupsWritable == 0 {
+		if int(status.NodesOnline) < count || status.GroupsWritable == 0 {
 			return fmt.Errorf("%d nodes are online, %d groups writable", status.NodesOnline, status.GroupsWritable)
 		}
 		return nil
 	})
-}
-
-// Status is the part of `satellite status` that the harness acts on.
-type Status struct {
-	NodesOnline    int    `json:"nodes_online"`
-	GroupsWritable int    `json:"groups_writable"`
-	Trouble        string `json:"trouble"`
-}
-
-// Status asks the running satellite how it is.
-func (n *Network) Status(ctx context.Context) (Status, error) {
-	var status Status
-	out, err := n.SatelliteCommand(ctx, "status", "-o", "json")
-	if err != nil {
-		return status, err
-	}
-	return status, json.Unmarshal(out, &status)
 }
 
 // SatelliteCommand runs a satellite administration command and returns its
@@ -177,19 +152,15 @@ func (n *Network) RunUplink(ctx context.Context, args ...string) ([]byte, error)
 	return output(n.Uplink(ctx, args...))
 }
 
-// NodeDir is where node i keeps everything.
-func (n *Network) NodeDir(i int) string {
-	return filepath.Join(n.config.Dir, fmt.Sprintf("node%02d", i))
-}
-
 // Close ends every process, the satellite last.
 func (n *Network) Close() error {
 	var failures []error
-	for _, node := range n.Nodes {
-		node.Signal(os.Interrupt)
+	members := slices.Concat(n.Nodes, n.Liars)
+	for _, member := range members {
+		member.Signal(os.Interrupt)
 	}
-	for _, node := range n.Nodes {
-		failures = append(failures, node.Stop())
+	for _, member := range members {
+		failures = append(failures, member.Stop())
 	}
 	if n.Satellite != nil {
 		failures = append(failures, n.Satellite.Stop())
