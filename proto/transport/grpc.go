@@ -149,6 +149,13 @@ func PeerFromContext(ctx context.Context) (ident.ID, bool) {
 	return addr.id, ok
 }
 
+// WithPeer is a context as handlers get it that are called by id from ip. It is
+// for those who call handlers themselves, without a connection that says who
+// calls: simulations, and tests.
+func WithPeer(ctx context.Context, id ident.ID, ip netip.Addr) context.Context {
+	return peer.NewContext(ctx, &peer.Peer{Addr: peerAddr{id: id, ip: ip}})
+}
+
 // RemoteIP is where the caller's connection comes from; the zero Addr if that is
 // not known.
 func RemoteIP(ctx context.Context) netip.Addr {

@@ -3,6 +3,7 @@ package transport
 import (
 	"context"
 	"net"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +12,8 @@ import (
 	"google.golang.org/grpc/codes"
 	health "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
+
+	"github.com/cairnstorage/cairn/proto/ident"
 )
 
 // whoami answers with OK only to callers it can name, and tells who they are.
@@ -143,6 +146,14 @@ func TestGRPCStreamsPerPeer(t *testing.T) {
 func TestPeerFromForeignContext(t *testing.T) {
 	if id, ok := PeerFromContext(t.Context()); ok || !id.IsZero() {
 		t.Errorf("%s", id)
+	}
+}
+
+func TestWithPeer(t *testing.T) {
+	who, where := ident.ID{1}, netip.MustParseAddr("192.0.2.7")
+	ctx := WithPeer(t.Context(), who, where)
+	if id, ok := PeerFromContext(ctx); !ok || id != who || RemoteIP(ctx) != where {
+		t.Errorf("%s, %v from %v", id, ok, RemoteIP(ctx))
 	}
 }
 
