@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"testing"
 	"time"
 
@@ -170,6 +171,37 @@ func (r *rig) live(group uint32) map[order.SegmentID]Entry {
 	f := follower{rig: r, group: group}
 	f.follow(100)
 	return f.live
+}
+
+// check checks the store, and that who follows its journals knows what counts.
+func (r *rig) check() {
+	r.t.Helper()
+	r.must(r.Check(r.ctx))
+	var journals map[uint32]map[order.SegmentID]Entry
+	r.must(r.kv.View(r.ctx, func(reader kv.Reader) (err error) {
+		journals, err = replayAll(reader)
+		return err
+	}))
+	for group, want := range journals {
+		if got := r.live(group); len(got) != len(want) || len(want) > 0 && !reflect.DeepEqual(got, want) {
+			r.t.Fatalf("group %d has %v, and who follows it knows %v", group, want, got)
+		}
+	}
+}
+
+// stored counts the bytes of all keys and values.
+func (r *rig) stored() (n int) {
+	r.t.Helper()
+	r.must(r.kv.View(r.ctx, func(reader kv.Reader) error {
+		for pair, err := range reader.Scan(nil, nil) {
+			if err != nil {
+				return err
+			}
+			n += len(pair.Key) + len(pair.Value)
+		}
+		return nil
+	}))
+	return n
 }
 
 // count counts the keys of a kind.

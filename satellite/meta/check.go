@@ -1,29 +1,32 @@
 package meta
 
 import (
+	"context"
+	"encoding/binary"
 	"fmt"
 
 	"github.com/cairnstorage/cairn/proto/order"
+	"github.com/cairnstorage/cairn/proto/pb"
 	"github.com/cairnstorage/cairn/satellite/kv"
 )
 
-// check reads the whole store and proves that it agrees with itself: each
+// Check reads the whole store and proves that it agrees with itself: each
 // segment is referred to as often as it counts, buckets count their objects,
-// lists are used as often as they count, and replaying the journals leaves
-// exactly the live segments.
-func (r *rig) check() {
-	r.t.Helper()
-	r.must(r.kv.View(r.ctx, func(reader kv.Reader) error {
+// lists are used as often as they count, and the journals, replayed, leave
+// exactly the segments that count. The error says what does not. It takes as
+// long as there is much stored, and writes wait for it in some engines.
+func (s *Store) Check(ctx context.Context) error {
+	return s.kv.View(ctx, func(r kv.Reader) error {
 		refs := map[order.SegmentID]uint64{}
 		lists := map[UploadID]uint64{}
-		if err := countObjects(reader, refs, lists); err != nil {
+		if err := countObjects(r, refs, lists); err != nil {
 			return err
 		}
-		if err := countLists(reader, refs, lists); err != nil {
+		if err := countLists(r, refs, lists); err != nil {
 			return err
 		}
-		return r.checkSegments(reader, refs)
-	}))
+		return checkSegments(r, refs)
+	})
 }
 
 func each(r kv.Reader, kind byte, fn func(kv.Pair) error) error {
@@ -124,10 +127,13 @@ func countLists(r kv.Reader, refs map[order.SegmentID]uint64, lists map[UploadID
 }
 
 // checkSegments checks reference counts, journals and heads.
-func (r *rig) checkSegments(reader kv.Reader, refs map[order.SegmentID]uint64) error {
-	journals := map[uint32]map[order.SegmentID]Entry{}
+func checkSegments(r kv.Reader, refs map[order.SegmentID]uint64) error {
+	journals, err := replayAll(r)
+	if err != nil {
+		return err
+	}
 	want := map[uint32]Journal{}
-	err := each(reader, kindSegment, func(p kv.Pair) error {
+	err = each(r, kindSegment, func(p kv.Pair) error {
 		id := order.SegmentID(p.Key[1:])
 		s, err := decodeSegment(p.Value)
 		if err != nil {
@@ -137,9 +143,6 @@ func (r *rig) checkSegments(reader kv.Reader, refs map[order.SegmentID]uint64) e
 			return fmt.Errorf("segment %s counts %d references, has %d", id, s.refs, refs[id])
 		}
 		delete(refs, id)
-		if journals[s.group] == nil {
-			journals[s.group] = r.live(s.group)
-		}
 		e, live := journals[s.group][id]
 		if live != (s.refs > 0) || live && e.Seq != s.seq {
 			return fmt.Errorf("segment %s has %d references and entry %d; the journal says %v %+v", id, s.refs, s.seq, live, e)
@@ -159,7 +162,7 @@ func (r *rig) checkSegments(reader kv.Reader, refs map[order.SegmentID]uint64) e
 	if len(refs) > 0 {
 		return fmt.Errorf("references to segments that are not there: %v", refs)
 	}
-	return each(reader, kindHead, func(p kv.Pair) error {
+	return each(r, kindHead, func(p kv.Pair) error {
 		id, h, err := parseHead(p)
 		if err != nil {
 			return err
@@ -167,7 +170,7 @@ func (r *rig) checkSegments(reader kv.Reader, refs map[order.SegmentID]uint64) e
 		if len(journals[id]) > 0 {
 			return fmt.Errorf("journal of group %d has live segments without record: %v", id, journals[id])
 		}
-		if err := checkTrimmed(reader, id, &h); err != nil {
+		if err := checkTrimmed(r, id, &h); err != nil {
 			return err
 		}
 		if w := want[id]; w.Segments != h.Segments || w.Bytes != h.Bytes {
@@ -177,11 +180,33 @@ func (r *rig) checkSegments(reader kv.Reader, refs map[order.SegmentID]uint64) e
 	})
 }
 
+// replayAll replays all journals and returns what counts, by group.
+func replayAll(r kv.Reader) (map[uint32]map[order.SegmentID]Entry, error) {
+	live := map[uint32]map[order.SegmentID]Entry{}
+	err := each(r, kindEntry, func(p kv.Pair) error {
+		e, err := parseEntry(p)
+		if err != nil {
+			return err
+		}
+		group := binary.BigEndian.Uint32(p.Key[1:])
+		if live[group] == nil {
+			live[group] = map[order.SegmentID]Entry{}
+		}
+		if e.Kind == pb.EntryKind_ENTRY_KIND_LIVE {
+			live[group][e.Segment] = e
+		} else {
+			delete(live[group], e.Segment)
+		}
+		return nil
+	})
+	return live, err
+}
+
 // checkTrimmed checks that all entries behind the base of a journal are there,
 // and of the others only those that count.
-func checkTrimmed(reader kv.Reader, group uint32, h *head) error {
+func checkTrimmed(r kv.Reader, group uint32, h *head) error {
 	next := h.Base + 1
-	for pair, err := range reader.Scan(entryKey(group, 0), entryKey(group+1, 0)) {
+	for pair, err := range r.Scan(entryKey(group, 0), entryKey(group+1, 0)) {
 		if err != nil {
 			return err
 		}
@@ -196,7 +221,7 @@ func checkTrimmed(reader kv.Reader, group uint32, h *head) error {
 			next++
 			continue
 		}
-		s, err := getSegment(reader, e.Segment)
+		s, err := getSegment(r, e.Segment)
 		if err != nil || s.seq != e.Seq {
 			return fmt.Errorf("group %d: entry %d does not count and is below the base %d: %+v, %w", group, e.Seq, h.Base, s, err)
 		}
@@ -205,19 +230,4 @@ func checkTrimmed(reader kv.Reader, group uint32, h *head) error {
 		return fmt.Errorf("group %d has entries up to %d, and its head is %d", group, next-1, h.Head)
 	}
 	return nil
-}
-
-// stored counts the bytes of all keys and values.
-func (r *rig) stored() (n int) {
-	r.t.Helper()
-	r.must(r.kv.View(r.ctx, func(reader kv.Reader) error {
-		for pair, err := range reader.Scan(nil, nil) {
-			if err != nil {
-				return err
-			}
-			n += len(pair.Key) + len(pair.Value)
-		}
-		return nil
-	}))
-	return n
 }
