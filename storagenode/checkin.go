@@ -15,6 +15,8 @@ import (
 const (
 	callTimeout = 15 * time.Second // of one call to the satellite
 
+	maxCursors = 1024 // in a check-in
+
 	minInterval     = 100 * time.Millisecond // between check-ins, whatever the satellite says
 	maxInterval     = time.Minute
 	defaultInterval = 3 * time.Second
@@ -205,15 +207,26 @@ func (n *Node) report() (*pb.CheckInRequest, error) {
 	}, nil
 }
 
-// cursors say how far the journals of the node's groups were followed.
+// cursors say how far the journals of the node's groups were followed, and of
+// those whose records it does not know.
 func (n *Node) cursors() ([]*pb.Cursor, error) {
 	var all []*pb.Cursor
 	for _, p := range n.parts() {
-		seq, err := n.store.Cursor(p.group.ID)
-		if err != nil {
+		all = append(all, &pb.Cursor{Group: p.group.ID, Epoch: p.group.Epoch})
+	}
+	n.mu.Lock()
+	for _, group := range n.strays {
+		if _, known := n.state.epoch(group); !known {
+			all = append(all, &pb.Cursor{Group: group})
+		}
+	}
+	n.mu.Unlock()
+	all = all[:min(len(all), maxCursors)]
+	for _, c := range all {
+		var err error
+		if c.Seq, err = n.store.Cursor(c.Group); err != nil {
 			return nil, err
 		}
-		all = append(all, &pb.Cursor{Group: p.group.ID, Epoch: p.group.Epoch, Seq: seq})
 	}
 	return all, nil
 }

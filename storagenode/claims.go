@@ -128,7 +128,7 @@ func (c *claimer) round(ctx context.Context) error {
 	parts := c.parts()
 	c.keep(parts)
 	for i := range parts {
-		if !parts[i].told {
+		if !parts[i].told || !parts[i].settled {
 			continue
 		}
 		m, err := c.due(&parts[i])

@@ -44,6 +44,7 @@ func newClaimRig(t *testing.T, groups ...uint32) *claimRig {
 		r.mine = append(r.mine, part{
 			groupState: groupState{group: &order.Group{ID: group, Epoch: 3}},
 			groupNews:  groupNews{told: true, slot: 2},
+			settled:    true,
 		})
 	}
 	r.claimer = &claimer{
@@ -248,7 +249,10 @@ func TestClaimsOfWhatTheSatelliteTold(t *testing.T) {
 	r.mine[0].told = false
 	r.checkIn()
 	r.want("a group it said nothing of")
-	r.mine[0].told = true
+	r.mine[0].told, r.mine[0].settled = true, false
+	r.checkIn()
+	r.want("a slot that others' shards may be held for")
+	r.mine[0].settled = true
 	r.checkIn()
 	r.want("told", claim(100))
 	mine := r.mine

@@ -39,6 +39,7 @@ type fakeSatellite struct {
 	standing  *pb.Standing
 	alter     func(*pb.CheckInResponse)
 	host      *transport.Host // once it is served
+	only      ident.ID        // if it is set, the only node, which is told of its groups alone
 	reads     int             // journal calls
 	down      bool
 	corrupt   func(*pb.JournalResponse)
@@ -127,11 +128,17 @@ func (f *fakeSatellite) CheckIn(_ context.Context, m *pb.CheckInRequest) (*pb.Ch
 	}
 	for id, g := range f.groups {
 		news := &pb.GroupNews{Group: id, Epoch: g.Epoch, Head: uint64(len(f.journals[id]))}
-		known := uint64(0)
+		known, asked := uint64(0), false
 		for _, c := range m.Cursors {
 			if c.Group == id {
-				known = c.Epoch
+				known, asked = c.Epoch, true
 			}
+		}
+		if _, holds := g.SlotOf(f.only); !f.only.IsZero() && !holds {
+			if !asked || known >= g.Epoch {
+				continue
+			}
+			news.Head = 0 // it only takes leave
 		}
 		if known < g.Epoch {
 			var err error

@@ -34,14 +34,22 @@ type follower struct {
 	*Node
 	caughtUp    map[uint32]time.Time // all that was committed before is done
 	contested   map[uint32]time.Time
+	absent      map[uint32]int // check-ins in a row that showed no part in a group
+	lookedAt    time.Time      // at what is held of groups that are not the node's
 	lastExpired time.Time
+}
+
+func newFollower(n *Node) *follower {
+	return &follower{
+		Node: n, caughtUp: make(map[uint32]time.Time), contested: make(map[uint32]time.Time), absent: make(map[uint32]int),
+	}
 }
 
 // followLoop follows the journals whenever a check-in brings news. It has a
 // goroutine of its own, so that a long journal does not keep the node from
 // checking in.
 func (n *Node) followLoop(ctx context.Context, box *newsBox) {
-	f := &follower{Node: n, caughtUp: make(map[uint32]time.Time), contested: make(map[uint32]time.Time)}
+	f := newFollower(n)
 	for {
 		select {
 		case <-ctx.Done():
@@ -58,6 +66,7 @@ func (n *Node) followLoop(ctx context.Context, box *newsBox) {
 func (f *follower) followAll(ctx context.Context, latest *news) {
 	// By a clock that has jumped ahead every staged shard has expired.
 	dated := latest.ahead.Abs() <= maxClockError
+	f.note(troubleSlots, f.settle())
 	for group, head := range latest.heads {
 		err := f.follow(ctx, group, head)
 		if ctx.Err() != nil {
@@ -69,11 +78,22 @@ func (f *follower) followAll(ctx context.Context, latest *news) {
 		case err != nil:
 			f.log.Warn("could not follow a journal", "group", group, "error", err)
 		}
-		f.setTrouble(fmt.Sprintf("journal of group %d", group), err)
+		f.setTrouble(troubleJournal(group), err)
 	}
+	f.note(troubleGroups, f.leave())
 	if dated {
 		f.expire(latest.staging)
 	}
+}
+
+func troubleJournal(group uint32) string { return fmt.Sprintf("journal of group %d", group) }
+
+// note notes and logs what went wrong, if anything did.
+func (f *follower) note(about string, err error) {
+	if err != nil {
+		f.log.Error("could not delete shards", "about", about, "error", err)
+	}
+	f.setTrouble(about, err)
 }
 
 // follow brings the store to the end of a group's journal, which a check-in has

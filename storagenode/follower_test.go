@@ -39,6 +39,7 @@ func (r *followerRig) start() {
 		client:    r.satellite,
 		satellite: transport.Address{ID: r.satellite.key.ID()},
 		trouble:   make(map[string]string),
+		slots:     make(map[uint32]int),
 	}
 	var err error
 	if n.key, _, err = ident.LoadOrCreate(r.dir + "/key.pem"); err != nil {
@@ -55,7 +56,8 @@ func (r *followerRig) start() {
 		r.t.Fatal(err)
 	}
 	r.t.Cleanup(func() { n.store.Close() })
-	r.follower = &follower{Node: n, caughtUp: make(map[uint32]time.Time), contested: make(map[uint32]time.Time)}
+	n.claims = newClaimer(n)
+	r.follower = newFollower(n)
 }
 
 // restart is a new process; forget is what it does not find any more.

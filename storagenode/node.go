@@ -111,6 +111,8 @@ type Node struct {
 
 	mu      sync.Mutex
 	trouble map[string]string // what is wrong, by what it is about
+	slots   map[uint32]int    // by group: that of all that is held of it, where it was looked
+	strays  []uint32          // groups of which something is held, and no record is known
 }
 
 // New opens the node's directories and its listeners. Run has to follow, to
@@ -119,7 +121,7 @@ func New(c Config) (_ *Node, err error) {
 	if err := c.setDefaults(); err != nil {
 		return nil, err
 	}
-	n := &Node{config: c, log: c.Logger, started: c.Now(), trouble: make(map[string]string)}
+	n := &Node{config: c, log: c.Logger, started: c.Now(), trouble: make(map[string]string), slots: make(map[uint32]int)}
 	defer func() {
 		if err != nil {
 			n.close()

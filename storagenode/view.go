@@ -27,6 +27,7 @@ type view struct {
 // never changed.
 type groupNews struct {
 	told      bool          // false: it said nothing of the group
+	epoch     uint64        // the newest that it knows of
 	end       uint64        // number of the newest entry of the journal
 	claim     []byte        // the first 8 bytes of the Digest of the newest claim it has; empty: none
 	urgent    []heal.Urgent // what is to be made again at once, the most endangered first
@@ -62,7 +63,7 @@ func (v *view) all() map[uint32]groupNews {
 // newsOf reads what the satellite said of a group. Urgent runs that cannot be
 // read are left out, and reported.
 func newsOf(m *pb.GroupNews) (groupNews, error) {
-	g := groupNews{told: true, end: m.Head, claim: bytes.Clone(m.Claim), successor: m.Successor, slot: int(m.Slot)}
+	g := groupNews{told: true, epoch: m.Epoch, end: m.Head, claim: bytes.Clone(m.Claim), successor: m.Successor, slot: int(m.Slot)}
 	var bad error
 	for _, u := range m.Urgent {
 		numbers, err := seqset.Decode(u.GetNumbers(), len(u.GetNumbers())) // a run has more bytes than one
@@ -79,7 +80,8 @@ func newsOf(m *pb.GroupNews) (groupNews, error) {
 // successor and to take it over.
 type part struct {
 	groupState
-	groupNews // as of the last check-in, if that told of the group
+	groupNews      // as of the last check-in, if that told of the group
+	settled   bool // all that is held of the group is of the slot
 }
 
 // parts are the node's groups, in order.
@@ -96,6 +98,7 @@ func (n *Node) parts() []part {
 		default:
 			continue
 		}
+		p.settled = n.isSettled(g.group.ID, p.slot)
 		all = append(all, p)
 	}
 	return all
