@@ -160,7 +160,7 @@ func (l *Ledger) reserve(serial order.Serial, e *entry, limit int64) {
 // warn logs the first of the failures in a row.
 func (l *Ledger) warn(err error) {
 	if err != nil && !l.failed {
-		l.logger.Warn("used bytes of order limits cannot be written down; they count until the next restart", "err", err)
+		l.logger.Warn("used bytes of order limits cannot be written down; they count until the next restart", "error", err)
 	}
 	l.failed = err != nil
 }

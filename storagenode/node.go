@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cairnstorage/cairn/observe"
 	"github.com/cairnstorage/cairn/proto/ident"
 	"github.com/cairnstorage/cairn/proto/order"
 	"github.com/cairnstorage/cairn/proto/pb"
@@ -44,6 +45,8 @@ type Config struct {
 	HealRate  int64         // bytes a second read to heal what is not urgent; 0: see heal.Config
 	Scrub     time.Duration // in which all shards are read once; 0: 30 days
 	Version   string
+	Metrics   string           // host:port to serve metrics at, by HTTP; port 0 is any; empty: nowhere
+	Profiles  bool             // serve what Go's pprof makes, too, beside the metrics
 	Logger    *slog.Logger     // nil logs nothing
 	Now       func() time.Time // nil: time.Now
 	Random    io.Reader        // nil: crypto/rand
@@ -103,6 +106,7 @@ type Node struct {
 	satellite transport.Address
 	client    satelliteClient
 	admin     *admin
+	watched   *observe.Server // nil: by nobody
 	started   time.Time
 
 	view   view // what the satellite said last
@@ -143,6 +147,9 @@ func New(c Config) (_ *Node, err error) {
 		return nil, err
 	}
 	if n.admin, err = n.openAdmin(); err != nil {
+		return nil, err
+	}
+	if err := n.watch(); err != nil {
 		return nil, err
 	}
 	return n, nil
@@ -295,6 +302,7 @@ func (n *Node) Run(ctx context.Context) error {
 	tasks.Go(func() { n.claims.run(ctx) })
 	tasks.Go(func() { n.healer.Run(ctx) })
 	tasks.Go(func() { n.scrubber.Run(ctx) })
+	tasks.Go(func() { n.watched.Run(ctx, n.metrics()) })
 	served := make(chan error, 1)
 	tasks.Go(func() { served <- n.admin.serve() })
 	var err error
@@ -312,7 +320,7 @@ func (n *Node) Run(ctx context.Context) error {
 // close closes what New opened, in the order that lets nothing work on with
 // what is closed.
 func (n *Node) close() error {
-	var errs []error
+	errs := []error{n.watched.Close()}
 	if n.admin != nil {
 		n.admin.stop()
 	}

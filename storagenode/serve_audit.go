@@ -132,6 +132,7 @@ func (c *auditTalk) audit(ctx context.Context, audit *order.Audit) error {
 		}
 		for i := range answers {
 			hashes = append(hashes, answers[i].Hash())
+			c.counts.challenges[answers[i].Status].Add(1)
 			if err := c.w.Queue(wire.TypeAuditAnswer, answers[i].Message()); err != nil {
 				return err
 			}
@@ -147,6 +148,7 @@ func (c *auditTalk) audit(ctx context.Context, audit *order.Audit) error {
 	if err != nil {
 		return fmt.Errorf("sign the report on an audit: %w", err)
 	}
+	c.counts.audits.Add(1)
 	return c.w.WriteControl(wire.TypeAuditDone, &pb.AuditDone{Report: report})
 }
 

@@ -59,19 +59,19 @@ func (c *session) serveRequest(ctx context.Context) error {
 		if err := c.r.ReadControl(&m); err != nil {
 			return err
 		}
-		return c.get(ctx, &m)
+		return c.answered(requestGet, c.get(ctx, &m))
 	case wire.TypeProve:
 		var m pb.Prove
 		if err := c.r.ReadControl(&m); err != nil {
 			return err
 		}
-		return c.prove(ctx, &m)
+		return c.answered(requestProve, c.prove(ctx, &m))
 	case wire.TypeRoots:
 		var m pb.Roots
 		if err := c.r.ReadControl(&m); err != nil {
 			return err
 		}
-		return c.roots(&m)
+		return c.answered(requestRoots, c.roots(&m))
 	default:
 		return wire.Unexpected(h, "where Get, Prove or Roots was expected")
 	}
@@ -112,6 +112,7 @@ func (c *session) sendShard(shard *shardstore.Shard, offset int64, length int, b
 		if err := c.w.WriteData(frame); err != nil {
 			return err
 		}
+		c.counts.got.Add(uint64(n))
 		offset += int64(n)
 		length -= n
 	}

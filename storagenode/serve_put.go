@@ -52,6 +52,10 @@ func (c *session) answerPuts(answers <-chan *putAnswer) {
 	over := false
 	for a := range answers {
 		<-a.done // also once over: Serve returns only when nothing is under way
+		if over && a.err != nil {
+			continue // because of the failure before it
+		}
+		c.answered(requestPut, a.err)
 		switch {
 		case over:
 		case a.err != nil:
@@ -95,6 +99,9 @@ func (c *session) readShard(ctx context.Context, answers chan<- *putAnswer) erro
 	end, err := c.readData(ctx, writer)
 	if err != nil || end == nil { // end is nil for a shard that was cancelled
 		writer.Abort()
+		if err == nil {
+			c.counts.requests[requestPut][outcomeCancelled].Add(1)
+		}
 		return err
 	}
 	meta, err := c.meta(key, end, writer.Size())
@@ -172,6 +179,7 @@ func (c *session) readFrame(ctx context.Context, h wire.Header, writer *shardsto
 	if err != nil {
 		return err
 	}
+	c.counts.put.Add(uint64(n))
 	_, err = writer.Write(buffer[:n])
 	return err
 }

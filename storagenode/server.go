@@ -50,6 +50,7 @@ type Server struct {
 	buffers *bufferPool
 	proofs  chan struct{} // a token for each being made
 	audits  chan struct{} // a token for each stream of them
+	counts  serverCounts
 
 	lastPut atomic.Int64 // when shard data came last, in Unix nanoseconds
 }
@@ -110,7 +111,7 @@ func (v *Server) Serve(ctx context.Context, s *transport.Stream) {
 	err := c.open()
 	switch {
 	case err != nil:
-		c.refuse(err)
+		c.refuse(c.answered(requestOpen, err))
 	case c.limit.Action == order.ActionPut:
 		c.servePut(ctx)
 	default:
@@ -175,7 +176,7 @@ func (c *session) permitted() error {
 // refuse says why and ends the stream. A stream that broke by itself is cut.
 func (c *talk) refuse(err error) {
 	if streamBroke(err) {
-		c.c.Logger.Debug("stream ended", "peer", c.s.Remote().Short(), "err", err)
+		c.c.Logger.Debug("stream ended", "peer", c.s.Remote().Short(), "error", err)
 		c.s.Reset()
 		return
 	}
@@ -223,7 +224,7 @@ func (c *talk) log(err error) {
 		level = slog.LevelWarn
 	}
 	c.c.Logger.Log(context.Background(), level, "request refused",
-		"peer", c.s.Remote().Short(), "group", c.groupID(), "err", err)
+		"peer", c.s.Remote().Short(), "group", c.groupID(), "error", err)
 }
 
 func (c *talk) groupID() uint32 {

@@ -85,6 +85,8 @@ func sameShard(a, b *entry) error {
 // index, while the next sync runs.
 func (s *Store) synced(batch []*commit, err error) {
 	if err == nil {
+		s.counts.syncs.Add(1)
+		s.counts.shards.Add(uint64(len(batch)))
 		s.syncers.Go(func() { s.enterIndex(batch) })
 		return
 	}

@@ -93,6 +93,7 @@ type Store struct {
 
 	missing   atomic.Int64 // keys with a mark in any directory
 	revisions revisions
+	counts    counts
 
 	life    sync.RWMutex // read-held by every call, so that Close waits
 	closed  bool

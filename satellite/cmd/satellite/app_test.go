@@ -210,7 +210,7 @@ func TestMistakes(t *testing.T) {
 	c.fails("--log-level", "run", "--dir", empty, "--log-level", "loud")
 	c.fails("--log-format", "run", "--dir", empty, "--log-format", "xml")
 	c.fails("nonsense", "run", "--dir", empty, "--metrics", "nonsense")
-	c.fails("no address", "run", "--dir", empty, "--pprof")
+	c.fails("--metrics", "run", "--dir", empty, "--pprof")
 	c.fails("unknown command", "frobnicate", "--dir", empty)
 	c.fails("unknown command", "node", "frobnicate", "--dir", empty)
 }

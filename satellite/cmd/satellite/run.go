@@ -39,6 +39,9 @@ DIR/identity.key, without which no node or uplink would know it again.`,
 			if c.Logger, err = observe.NewLogger(a.err, logFormat, logLevel); err != nil {
 				return err
 			}
+			if c.Profiles && c.Metrics == "" {
+				return errors.New("--pprof serves profiles beside the metrics: give --metrics, too")
+			}
 			c.Dir, c.Version = a.dir, version()
 			return a.serve(cmd.Context(), c, addressFile)
 		},

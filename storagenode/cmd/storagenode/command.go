@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"runtime/debug"
 
 	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
+	"github.com/cairnstorage/cairn/observe"
 	"github.com/cairnstorage/cairn/storagenode"
 )
 
@@ -105,7 +105,7 @@ func needDir(dir string) error {
 
 func newRunCommand() *cobra.Command {
 	var c storagenode.Config
-	var capacity, reserve, healRate, level string
+	var capacity, reserve, healRate, format, level string
 	cmd := newCommand("run", "Run a storage node until a signal stops it", func(cmd *cobra.Command) error {
 		if err := needDir(c.Dir); err != nil {
 			return err
@@ -123,8 +123,11 @@ func newRunCommand() *cobra.Command {
 		if c.HealRate, err = parseSize("heal-rate", healRate); err != nil {
 			return err
 		}
-		if c.Logger, err = newLogger(cmd.ErrOrStderr(), level); err != nil {
-			return err
+		if c.Logger, err = observe.NewLogger(cmd.ErrOrStderr(), format, level); err != nil {
+			return usageError{err}
+		}
+		if c.Profiles && c.Metrics == "" {
+			return usageError{errors.New("--pprof serves profiles beside the metrics: give --metrics, too")}
 		}
 		c.Version = version()
 		node, err := storagenode.New(c)
@@ -149,6 +152,9 @@ func newRunCommand() *cobra.Command {
 	f.StringVar(&healRate, "heal-rate", "", "what to read a second, while idle, to make shards again that are not urgent (default 4MiB)")
 	f.DurationVar(&c.Scrub, "scrub", 0, "time in which all shards are read once, to find damage (default 720h)")
 	f.StringVar(&c.Operator, "operator", "", "who runs this node, as told to the satellite")
+	f.StringVar(&c.Metrics, "metrics", "", "`host:port` to serve metrics for Prometheus at, such as 127.0.0.1:9091 (default nowhere)")
+	f.BoolVar(&c.Profiles, "pprof", false, "serve profiles, too, at /debug/pprof beside the metrics")
+	f.StringVar(&format, "log-format", "text", "text or json")
 	f.StringVar(&level, "log-level", "info", "debug, info, warn or error")
 	return cmd
 }
@@ -162,12 +168,4 @@ func parseSize(flag, text string) (int64, error) {
 		return 0, usageError{fmt.Errorf("--%s %q is no size such as 500GB or 20GiB", flag, text)}
 	}
 	return int64(n), nil
-}
-
-func newLogger(out io.Writer, level string) (*slog.Logger, error) {
-	var l slog.Level
-	if err := l.UnmarshalText([]byte(level)); err != nil {
-		return nil, usageError{fmt.Errorf("--log-level %q is none of debug, info, warn and error", level)}
-	}
-	return slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: l})), nil
 }

@@ -143,6 +143,8 @@ func TestBadCommandLines(t *testing.T) {
 		{"run --dir " + dir + " --satellite " + nowhere + " --capacity much", exitUsage, "500GB"},
 		{"run --dir " + dir + " --satellite " + nowhere + " --capacity 0", exitUsage, "500GB"},
 		{"run --dir " + dir + " --satellite " + nowhere + " --log-level loud", exitUsage, "loud"},
+		{"run --dir " + dir + " --satellite " + nowhere + " --log-format xml", exitUsage, "xml"},
+		{"run --dir " + dir + " --satellite " + nowhere + " --pprof", exitUsage, "--metrics"},
 		{"run --dir " + dir + " --satellite /ip4/127.0.0.1/tcp/1", exitFailed, "/p2p/"},
 		{"info", exitUsage, "--dir"},
 		{"info --dir " + dir, exitFailed, "no storage node is running"},
