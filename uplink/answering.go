@@ -62,15 +62,12 @@ func (a *answering) broken(err error) {
 	a.sender.nudge()
 }
 
-// lateFor is how long a stream may still answer that was found too slow.
-const lateFor = 5 * time.Second
-
 // overdue says that an answer was waited for in vain. Others take a new stream
 // from now on. The caller holds the sender's lock.
 func (a *answering) overdue() {
 	if !a.late {
 		a.late = true
-		time.AfterFunc(lateFor, a.put.Reset)
+		time.AfterFunc(a.sender.session.tolerate.late, a.put.Reset)
 	}
 }
 

@@ -86,7 +86,7 @@ func (w *window) try(ctx context.Context, row, slot int) error {
 	if err := w.segment.blamed.reason(w.node(slot)); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, proofTimeout)
+	ctx, cancel := context.WithTimeout(ctx, w.session.tolerate.proof)
 	defer cancel()
 	segment := w.segment
 	stripe := w.first + row

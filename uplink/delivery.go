@@ -12,10 +12,6 @@ import (
 	"github.com/cairnstorage/cairn/proto/pb"
 )
 
-// minStraggle is how long at least the slots that are not done when a segment
-// counts as stored are still fed.
-const minStraggle = 2 * time.Second
-
 var (
 	errSlow    = errors.New("was too slow")
 	errLeftOut = errors.New("was left out because it failed or was too slow before")
@@ -104,7 +100,7 @@ func (d *delivery) settle(slot int, signed *pb.Signed, err error) {
 		if d.held++; d.held == success {
 			close(d.stored)
 			d.storedAt = time.Now()
-			d.timer = time.AfterFunc(max(minStraggle, time.Since(d.began)/2), func() { d.cut(errSlow) })
+			d.timer = time.AfterFunc(max(d.session.tolerate.straggle, time.Since(d.began)/2), func() { d.cut(errSlow) })
 		}
 	case d.held < success && d.held+d.pending == success-1:
 		close(d.lost)

@@ -19,6 +19,7 @@ import (
 	"github.com/cairnstorage/cairn/proto/pb"
 	"github.com/cairnstorage/cairn/proto/transport"
 	"github.com/cairnstorage/cairn/proto/wire"
+	"github.com/cairnstorage/cairn/satellite"
 	"github.com/cairnstorage/cairn/satellite/satclient"
 	"github.com/cairnstorage/cairn/uplink"
 )
@@ -45,6 +46,8 @@ type faults struct {
 	refuseFirst *atomic.Int32 // only so many requests
 	putStall    int           // stop reading a stream after so many bytes of shards
 	putBreak    int           // cut a stream after so many bytes of shards
+	breakFirst  *atomic.Int32 // only so many streams
+	hold        chan struct{} // take no further data until it is closed
 	slow        time.Duration // per data frame put
 	missing     bool          // it holds no shards
 	get         func(*getFault)
@@ -55,8 +58,8 @@ type faults struct {
 // short, or held back.
 type getFault struct {
 	data  []byte
-	reset bool          // after data
-	stall chan struct{} // until it is closed
+	reset bool // after data
+	stall bool // instead
 }
 
 // refuses tells whether the next request is refused.
@@ -65,6 +68,14 @@ func (f faults) refuses() bool {
 		return f.refuse != 0
 	}
 	return f.refuseFirst.Add(-1) >= 0
+}
+
+// breaks tells whether a stream is cut that has taken so much.
+func (f faults) breaks(taken int) bool {
+	if f.putBreak == 0 || taken < f.putBreak {
+		return false
+	}
+	return f.breakFirst == nil || f.breakFirst.Add(-1) >= 0
 }
 
 type held struct {
@@ -79,9 +90,12 @@ type held struct {
 // startDoubles runs a network whose nodes are all doubles.
 func startDoubles(t testing.TB, scheme erasure.Scheme) ([]*double, *uplink.Project) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	n, err := network.Start(ctx, network.Config{Dir: t.TempDir(), Joining: scheme.Total, Scheme: scheme, Logger: logger()})
+	n, err := network.Start(ctx, network.Config{
+		Dir: t.TempDir(), Joining: scheme.Total, Scheme: scheme, Logger: logger(),
+		Satellite: func(c *satellite.Config) { c.CheckIn = time.Hour }, // doubles need no news
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -230,8 +244,8 @@ func (d *double) servePut(ctx context.Context, s *transport.Stream, r *wire.Read
 			}
 			data = append(data, chunk...)
 			taken += len(chunk)
-			pause(ctx, f.slow)
-			if f.putBreak > 0 && taken >= f.putBreak {
+			f.delay(ctx)
+			if f.breaks(taken) {
 				return
 			}
 			if f.putStall > 0 && taken >= f.putStall {
@@ -269,10 +283,17 @@ func (d *double) servePut(ctx context.Context, s *transport.Stream, r *wire.Read
 	}
 }
 
-func pause(ctx context.Context, d time.Duration) {
-	if d > 0 {
+// delay is what the node does before it takes more data.
+func (f faults) delay(ctx context.Context) {
+	if f.hold != nil {
 		select {
-		case <-time.After(d):
+		case <-f.hold:
+		case <-ctx.Done():
+		}
+	}
+	if f.slow > 0 {
+		select {
+		case <-time.After(f.slow):
 		case <-ctx.Done():
 		}
 	}
@@ -323,12 +344,9 @@ func (d *double) get(ctx context.Context, w *wire.Writer, get *pb.Get) bool {
 	if change := d.how().get; change != nil {
 		change(&f)
 	}
-	if f.stall != nil {
-		select {
-		case <-f.stall:
-		case <-ctx.Done():
-			return false
-		}
+	if f.stall {
+		<-ctx.Done()
+		return false
 	}
 	return writeData(w, f.data) == nil && !f.reset
 }

@@ -1,6 +1,9 @@
 package uplink
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // LimitSegments makes segments of at most so many stripes, so that objects of
 // many segments need not be large.
@@ -9,6 +12,56 @@ func (p *Project) LimitSegments(stripes int) { p.transfers.maxStripes = stripes 
 // PauseAfter makes a segment end when its source has yielded nothing for so
 // long.
 func (p *Project) PauseAfter(d time.Duration) { p.transfers.idlePause = d }
+
+// Tolerate has transfers put up with nodes that keep them waiting for as long
+// as ever, or at least so long: on a busy machine the good ones do, too.
+func (p *Project) Tolerate(d time.Duration) {
+	t := defaultTolerances()
+	for _, tolerance := range []*time.Duration{
+		&t.open, &t.offline, &t.patience, &t.shortage, &t.overdue, &t.straggle, &t.late,
+		&t.hedge, &t.firstHedge, &t.stall, &t.proof,
+	} {
+		*tolerance = max(*tolerance, d)
+	}
+	p.transfers.tolerate = t
+}
+
+// LeaveBehind has uploads go on without a slot that is behind after they have
+// waited for so long.
+func (p *Project) LeaveBehind(patience time.Duration) { p.transfers.tolerate.patience = patience }
+
+// HedgeAfter has downloads ask others after so long.
+func (p *Project) HedgeAfter(d time.Duration) {
+	p.transfers.tolerate.hedge, p.transfers.tolerate.firstHedge = d, d
+}
+
+// Sending tells whether there is a node that is still to take a shard.
+func (p *Project) Sending() bool {
+	t := p.transfers
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for s := range t.putting {
+		for _, slot := range s.slots {
+			if slot.owes() {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (s *slotSender) owes() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.ContainsFunc(s.given, func(sh *shard) bool { return !sh.delivery.done(s.slot) })
+}
+
+// Open tells whether the segment written last takes more.
+func (u *Upload) Open() bool {
+	u.opening.Lock()
+	defer u.opening.Unlock()
+	return u.open != nil
+}
 
 // Held is how many buffers of payload are in use, of uploads and of downloads.
 func (p *Project) Held() (put, get int) {

@@ -14,11 +14,12 @@ import (
 // A getSession reads from the nodes of one group: a reader for each slot, with
 // its stream. All downloads share it.
 type getSession struct {
-	lease *lease
-	coder *erasure.Coder
-	peers *peers
-	open  func(context.Context, transport.Address) (getStream, error)
-	prove func(context.Context, transport.Address, proofRequest) ([]byte, error)
+	lease    *lease
+	coder    *erasure.Coder
+	peers    *peers
+	tolerate tolerances
+	open     func(context.Context, transport.Address) (getStream, error)
+	prove    func(context.Context, transport.Address, proofRequest) ([]byte, error)
 
 	ctx     context.Context // ends the opening of streams
 	cancel  context.CancelFunc
@@ -37,7 +38,7 @@ type proofRequest struct {
 }
 
 func (t *transfers) newGetSession(l *lease, coder *erasure.Coder) *getSession {
-	s := &getSession{lease: l, coder: coder, peers: t.peers}
+	s := &getSession{lease: l, coder: coder, peers: t.peers, tolerate: t.tolerate}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	shown := l.shown()
 	s.open = func(ctx context.Context, to transport.Address) (getStream, error) {

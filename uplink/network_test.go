@@ -17,7 +17,12 @@ import (
 	"github.com/cairnstorage/cairn/uplink"
 )
 
-const bucket = "bucket"
+const (
+	bucket = "bucket"
+	// patience is longer than a machine can be busy. Tests in which a node is to
+	// be given up set a shorter one.
+	patience = 2 * time.Minute
+)
 
 // logger shows what goes on when tests run verbosely and CAIRN_TEST_LOG is set.
 func logger() *slog.Logger {
@@ -51,7 +56,7 @@ func TestMain(m *testing.M) {
 // onNetwork opens a project on the shared network and empties the bucket.
 func onNetwork(t testing.TB) *uplink.Project {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	shared.once.Do(func() {
 		if shared.dir, shared.err = os.MkdirTemp("", "uplink-test-"); shared.err != nil {
@@ -79,7 +84,7 @@ func onNetwork(t testing.TB) *uplink.Project {
 // a bucket in it.
 func startNetwork(t testing.TB, c network.Config) (*network.Network, *uplink.Project) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	c.Dir = t.TempDir()
 	if c.Nodes == 0 {
@@ -114,6 +119,9 @@ func openProject(t testing.TB, grant string) *uplink.Project {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if _, measured := t.(*testing.B); !measured {
+		p.Tolerate(patience)
+	}
 	t.Cleanup(func() {
 		p.Close()
 		if put, get := p.Held(); put != 0 || get != 0 {
@@ -145,6 +153,13 @@ func put(t testing.TB, p *uplink.Project, key string, data []byte) uplink.Object
 		t.Fatal(err)
 	}
 	return o
+}
+
+// putWhole puts an object and returns once every node has its shards.
+func putWhole(t testing.TB, p *uplink.Project, key string, data []byte) {
+	t.Helper()
+	put(t, p, key, data)
+	await(t, "all nodes to take their shards", func() bool { return !p.Sending() })
 }
 
 func get(p *uplink.Project, key string, o uplink.DownloadOptions) ([]byte, error) {

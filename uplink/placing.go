@@ -12,9 +12,6 @@ import (
 )
 
 const (
-	// shortage is how long memory may be short before a slot that is behind is
-	// given up for it.
-	shortage = 300 * time.Millisecond
 	// maxGroups is how many groups a segment is tried in.
 	maxGroups = 3
 	// minLinger and maxLinger bound how long a commit waits for slots beyond
@@ -89,7 +86,7 @@ func (u *Upload) gather(session *putSession) ([]*buffer, error) {
 	scheme := session.scheme()
 	u.memory.promise(2 * scheme.Total)
 	for {
-		ctx, cancel := context.WithTimeout(u.ctx, shortage)
+		ctx, cancel := context.WithTimeout(u.ctx, session.tolerate.shortage)
 		buffers, err := u.memory.take(ctx, scheme.Total)
 		cancel()
 		if err == nil || u.ctx.Err() != nil {

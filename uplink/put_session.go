@@ -14,21 +14,18 @@ const (
 	// maxLag is how many parts may wait for a slot before the upload waits for
 	// it: enough to keep its stream busy.
 	maxLag = 4
-	// patience is how long an upload waits in a row for slots that are behind
-	// while enough others are not; then they are on their own until they have
-	// caught up. It is used up by waiting, and comes back in patienceShare times
-	// the time it took to use.
-	patience      = 100 * time.Millisecond
+	// patienceShare times the time it took to use patience brings it back.
 	patienceShare = 10
 )
 
 // A putSession sends segments to the nodes of one group: a sender for each
 // slot, with its stream. One upload uses it at a time, and hands it to the next.
 type putSession struct {
-	lease *lease
-	coder *erasure.Coder
-	peers *peers
-	open  func(context.Context, transport.Address) (putStream, error)
+	lease    *lease
+	coder    *erasure.Coder
+	peers    *peers
+	tolerate tolerances
+	open     func(context.Context, transport.Address) (putStream, error)
 
 	ctx    context.Context // ends the opening of streams
 	cancel context.CancelFunc
@@ -43,8 +40,8 @@ type putSession struct {
 	parted bool
 }
 
-func newPutSession(l *lease, coder *erasure.Coder, peers *peers, open func(context.Context, transport.Address) (putStream, error)) *putSession {
-	s := &putSession{lease: l, coder: coder, peers: peers, open: open, moved: make(chan struct{}, 1)}
+func newPutSession(l *lease, coder *erasure.Coder, peers *peers, tolerate tolerances, open func(context.Context, transport.Address) (putStream, error)) *putSession {
+	s := &putSession{lease: l, coder: coder, peers: peers, tolerate: tolerate, open: open, moved: make(chan struct{}, 1)}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	for slot, node := range l.nodes {
 		if !node.online {
@@ -96,17 +93,13 @@ func (s *putSession) deliver(segment *segmentWriter) *delivery {
 	return d
 }
 
-// overdue is how long after a segment was stored the slots that are not done are
-// given no further ones.
-const overdue = 500 * time.Millisecond
-
 // behind tells whether the slot has so much to do still that it would only get
 // further behind with more.
 func (s *slotSender) behind() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.given = slices.DeleteFunc(s.given, func(sh *shard) bool { return sh.delivery.done(s.slot) })
-	if len(s.given) > 0 && s.given[0].delivery.storedFor() > overdue {
+	if len(s.given) > 0 && s.given[0].delivery.storedFor() > s.session.tolerate.overdue {
 		return true
 	}
 	return s.left && s.backlog > maxLag
@@ -114,7 +107,7 @@ func (s *slotSender) behind() bool {
 
 // pace waits until the slots have sent most of what they were given.
 func (s *putSession) pace(ctx context.Context) error {
-	s.patient = min(s.patient+time.Since(s.paced)/patienceShare, patience)
+	s.patient = min(s.patient+time.Since(s.paced)/patienceShare, s.tolerate.patience)
 	defer func() { s.paced = time.Now() }()
 	for {
 		active, lagging := s.standing()

@@ -112,7 +112,7 @@ func fakeSession(t *testing.T, nodes []*fakeNode) *putSession {
 			return nil, ctx.Err()
 		}
 	}
-	s := newPutSession(l, coder, newPeers(time.Now), open)
+	s := newPutSession(l, coder, newPeers(time.Now), defaultTolerances(), open)
 	t.Cleanup(func() {
 		s.abandon()
 		s.tasks.Wait()
@@ -150,7 +150,7 @@ func sendSegment(t *testing.T, s *putSession, memory *share, batches int) *deliv
 func gatherFor(t *testing.T, s *putSession, memory *share) []*buffer {
 	t.Helper()
 	for range 1000 {
-		ctx, cancel := context.WithTimeout(context.Background(), shortage)
+		ctx, cancel := context.WithTimeout(context.Background(), s.tolerate.shortage)
 		buffers, err := memory.take(ctx, s.scheme().Total)
 		cancel()
 		if err == nil {

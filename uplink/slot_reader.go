@@ -155,11 +155,7 @@ func (r *slotReader) open() (*receiving, error) {
 	if stream != nil {
 		close(stream.asked)
 	}
-	timeout := openTimeout
-	if !r.node.online {
-		timeout = offlineTimeout
-	}
-	ctx, cancel := context.WithTimeout(r.session.ctx, timeout)
+	ctx, cancel := context.WithTimeout(r.session.ctx, r.session.tolerate.opening(r.node))
 	defer cancel()
 	get, err := r.session.open(ctx, r.node.address)
 	if err != nil {
@@ -201,7 +197,7 @@ func (r *slotReader) lag() {
 		r.slow = now.Add(r.penalty)
 	}
 	stream := r.stream
-	if stream != nil && (stream.owed == 0 || now.Sub(r.heard) < stallFor) {
+	if stream != nil && (stream.owed == 0 || now.Sub(r.heard) < r.session.tolerate.stall) {
 		stream = nil
 	}
 	r.mu.Unlock()
@@ -215,8 +211,6 @@ const (
 	// that it is slow again at once, that doubles, up to maxPenalty.
 	minPenalty = 5 * time.Second
 	maxPenalty = time.Minute
-	// stallFor is how long a slot that was slow may send nothing at all.
-	stallFor = 2 * time.Second
 )
 
 // quick tells whether the slot is as good as any.

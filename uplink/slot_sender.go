@@ -13,15 +13,9 @@ import (
 	"github.com/cairnstorage/cairn/proto/transport"
 )
 
-const (
-	// openTimeout bounds reaching a node that the satellite takes to be online,
-	// offlineTimeout one it does not.
-	openTimeout    = 5 * time.Second
-	offlineTimeout = time.Second
-	// idleStream is how long a stream without work is kept. Nodes end theirs
-	// later, so that a stream is never found dead when it is wanted.
-	idleStream = 20 * time.Second
-)
+// idleStream is how long a stream without work is kept. Nodes end theirs
+// later, so that a stream is never found dead when it is wanted.
+const idleStream = 20 * time.Second
 
 // putStream is what a slotSender needs of nodeclient.Put. Answer may run beside
 // the others, and Reset at any time.
@@ -279,11 +273,7 @@ func (s *slotSender) end(sh *shard, stream *answering) error {
 
 // open returns the stream there is or a new one.
 func (s *slotSender) open(sh *shard) (*answering, error) {
-	timeout := openTimeout
-	if !s.node.online {
-		timeout = offlineTimeout
-	}
-	ctx, cancel := context.WithTimeout(s.session.ctx, timeout)
+	ctx, cancel := context.WithTimeout(s.session.ctx, s.session.tolerate.opening(s.node))
 	defer cancel()
 	s.mu.Lock()
 	stream, over := s.stream, sh.over

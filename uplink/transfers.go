@@ -38,6 +38,7 @@ type transfers struct {
 
 	maxStripes int           // of a segment; 0: as many as there can be
 	idlePause  time.Duration // see there
+	tolerate   tolerances
 
 	mu      sync.Mutex
 	coders  map[erasure.Scheme]*erasure.Coder
@@ -59,6 +60,7 @@ func newTransfers(host *transport.Host, leases *leases, now func() time.Time) *t
 		getting: make(map[uint32]*getSession),
 
 		idlePause: idlePause,
+		tolerate:  defaultTolerances(),
 	}
 }
 
@@ -96,7 +98,7 @@ func (t *transfers) takePut(ctx context.Context, exclude []uint32) (*putSession,
 	if t.closed {
 		return nil, ErrClosed
 	}
-	s := newPutSession(l, coder, t.peers, t.openPut(l))
+	s := newPutSession(l, coder, t.peers, t.tolerate, t.openPut(l))
 	t.putting[s] = struct{}{}
 	return s, nil
 }

@@ -12,16 +12,10 @@ import (
 )
 
 const (
-	// A slot that has not answered is hedged against after slowness times what
-	// others took, but after no less than minHedge; or, while there is not much
-	// to compare with, no less than firstHedge.
-	slowness   = 3
-	minHedge   = 150 * time.Millisecond
-	firstHedge = 500 * time.Millisecond
+	// slowness times what others took is what a slot may take to answer.
+	slowness = 3
 	// maxRenewals is how often a window gets another lease.
 	maxRenewals = 3
-	// proofTimeout bounds one proof.
-	proofTimeout = 10 * time.Second
 )
 
 // A window is a few whole stripes of a segment being read, or some chunks of
@@ -214,9 +208,9 @@ func (w *window) hedgeTimer() <-chan time.Time {
 	if w.count(pieceAsked) == 0 {
 		return nil // all are taken for slow already
 	}
-	wait := max(firstHedge, slowness*w.session.typical.get())
+	wait := max(w.session.tolerate.firstHedge, slowness*w.session.typical.get())
 	if 2*len(w.times) >= w.count(pieceHere, pieceAsked) {
-		wait = max(minHedge, slowness*slices.Sorted(slices.Values(w.times))[len(w.times)/2])
+		wait = max(w.session.tolerate.hedge, slowness*slices.Sorted(slices.Values(w.times))[len(w.times)/2])
 	}
 	return time.After(time.Until(w.asked.Add(wait)))
 }

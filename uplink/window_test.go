@@ -86,7 +86,10 @@ func fakeSegment(t *testing.T, data []byte) (*segmentReader, *getSession, []*fak
 	}
 	cipher := seal.NewSegment([32]byte{7}, [16]byte{1}, 0)
 	holders := make([]*fakeHolder, scheme.Total)
-	session := &getSession{coder: coder, peers: newPeers(time.Now), lease: &lease{group: &order.Group{ID: 1, Scheme: scheme}, limit: &order.Limit{MaxBytes: 1 << 40}}}
+	session := &getSession{
+		coder: coder, peers: newPeers(time.Now), tolerate: defaultTolerances(),
+		lease: &lease{group: &order.Group{ID: 1, Scheme: scheme}, limit: &order.Limit{MaxBytes: 1 << 40}},
+	}
 	session.ctx, session.cancel = context.WithCancel(context.Background())
 	for slot := range holders {
 		holders[slot] = &fakeHolder{answer: 10 * time.Millisecond}
@@ -234,6 +237,23 @@ func TestSlowSlotIsHedged(t *testing.T) {
 		}
 		if holders[1].asked > 1 {
 			t.Errorf("the slow slot was asked %d times", holders[1].asked)
+		}
+	})
+}
+
+// A slot that stays mute is cut when it is found too slow again.
+func TestMuteSlotIsCut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		segment, session, holders := fakeSegment(t, fakeData(41))
+		holders[1].answer = forever
+		for _, cut := range []bool{false, true} {
+			if _, err := fetchAll(t, segment, session); err != nil {
+				t.Fatal(err)
+			}
+			if got := !session.peers.usable(session.slots[1].node.address.ID); got != cut {
+				t.Errorf("cut: %v, want %v", got, cut)
+			}
+			time.Sleep(minPenalty + time.Second)
 		}
 	})
 }
