@@ -27,8 +27,11 @@ const (
 )
 
 const (
-	// lapses is how many check-ins a node may miss before it is offline.
-	lapses = 3
+	// lapses is how many check-ins a node may miss before it is offline. Check-ins
+	// may be close together for the sake of news; a node that is only busy for a
+	// moment is not offline for that, and one that is gone shows by its connection.
+	lapses   = 3
+	minLapse = 9 * time.Second
 	// keepEvery is how old the stored record of a node may get when nothing
 	// that matters has changed.
 	keepEvery = 5 * time.Minute
@@ -251,10 +254,13 @@ func matters(a, b *meta.Node) bool {
 		a.Version != b.Version || a.Operator != b.Operator
 }
 
+// lapse is how long a node may stay silent.
+func (r *registry) lapse() time.Duration { return max(lapses*r.interval, minLapse) }
+
 // isThere says whether a node checked in lately and is still connected. mu is
 // held.
 func (r *registry) isThere(n *node, now time.Time) bool {
-	return n.connected && !n.seen.IsZero() && now.Sub(n.seen) <= lapses*r.interval
+	return n.connected && !n.seen.IsZero() && now.Sub(n.seen) <= r.lapse()
 }
 
 // isOnline says whether a node is there and what it holds counts. mu is held.

@@ -74,12 +74,17 @@ func TestOnline(t *testing.T) {
 		}
 	}
 	check("never seen", false)
-	must(t, r.checkIn(t.Context(), id, checkInOf(7), true))
-	check("checked in", true)
-	f.time = f.time.Add(9 * time.Second)
-	check("after three intervals", true)
-	f.time = f.time.Add(time.Nanosecond)
-	check("after more", false)
+	for interval, lapse := range map[time.Duration]time.Duration{
+		3 * time.Second: 9 * time.Second, time.Minute: 3 * time.Minute, time.Millisecond: minLapse,
+	} {
+		r.interval = interval
+		must(t, r.checkIn(t.Context(), id, checkInOf(7), true))
+		check("checked in", true)
+		f.time = f.time.Add(lapse)
+		check("after three intervals", true)
+		f.time = f.time.Add(time.Nanosecond)
+		check("after more", false)
+	}
 	must(t, r.checkIn(t.Context(), id, checkInOf(7), true))
 	check("checked in again", true)
 	r.disconnected(id)

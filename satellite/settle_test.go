@@ -46,11 +46,12 @@ func TestSettle(t *testing.T) {
 	must(t, s.ready(ctx))
 	s.stop()
 
-	s = start(t, testConfig(dir)) // nodes that do not come are not waited for long
+	c.CheckIn = 100 * time.Millisecond
+	s = start(t, c) // nodes that do not come are not waited for long
 	must(t, s.ready(ctx))
 	s.stop()
 
-	s = start(t, c)
+	s = start(t, testConfig(dir))
 	must(t, second(s.meta.AddTrouble(ctx, 1, 100, "lost")))
 	all, err := s.meta.Trouble(ctx)
 	must(t, err)

@@ -30,7 +30,7 @@ func (r *registry) openStandings(ctx context.Context) error {
 // itself was cut off, or stood still, and no node is to blame for that. mu is
 // held.
 func (r *registry) hear(now time.Time) {
-	if silence := now.Sub(r.heard); !r.heard.IsZero() && silence > lapses*r.interval {
+	if silence := now.Sub(r.heard); !r.heard.IsZero() && silence > r.lapse() {
 		r.listening = now
 		r.log.Warn("no node was heard of for a time; none is blamed for it", "time", silence.Round(time.Second))
 	}
