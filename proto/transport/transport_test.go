@@ -35,10 +35,11 @@ func newKey(t testing.TB) ident.Key {
 	return key
 }
 
-// newHost starts a host that is closed with the test.
+// newHost starts a host that is closed with the test. It waits for longer than
+// a machine can be busy.
 func newHost(t testing.TB, change func(*Config)) *Host {
 	t.Helper()
-	c := Config{Key: newKey(t)}
+	c := Config{Key: newKey(t), DialTimeout: 2 * time.Minute, Idle: 2 * time.Minute}
 	if change != nil {
 		change(&c)
 	}
@@ -130,7 +131,7 @@ func TestPeerDown(t *testing.T) {
 	}
 	port := gone.Addr().(*net.TCPAddr).Port
 	gone.Close()
-	client := newHost(t, func(c *Config) { c.QUIC = true; c.DialTimeout = time.Second })
+	client := newHost(t, func(c *Config) { c.QUIC = true })
 	id := newKey(t).ID()
 	refused := Address{ID: id, Addrs: []string{multiaddrOf(port)}}
 	for range 2 { // the second is not told off for asking again
@@ -147,14 +148,16 @@ func TestPeerDown(t *testing.T) {
 	}
 	defer hole.Close()
 	silent := Address{ID: newKey(t).ID(), Addrs: []string{multiaddrOf(hole.Addr().(*net.TCPAddr).Port)}}
-	_, err = client.Open(t.Context(), silent, echo)
+	impatient := newHost(t, func(c *Config) { c.DialTimeout = time.Second })
+	_, err = impatient.Open(t.Context(), silent, echo)
 	wantShort(t, err, "no answer")
 	both := Address{ID: newKey(t).ID(), Addrs: append(refused.Addrs, silent.Addrs...)}
-	_, err = client.Open(t.Context(), both, echo)
+	_, err = impatient.Open(t.Context(), both, echo)
 	wantShort(t, err, "no answer", "connection refused")
 	_, err = client.Open(t.Context(), Address{ID: id}, echo)
 	wantShort(t, err, "no address")
-	_, err = client.Open(t.Context(), Address{ID: id, Addrs: []string{"/dns4/nowhere.invalid/tcp/1"}}, echo)
+	// A name that no resolver has to be asked for.
+	_, err = client.Open(t.Context(), Address{ID: id, Addrs: []string{"/dns4/" + strings.Repeat("a", 64) + ".invalid/tcp/1"}}, echo)
 	if !errors.Is(err, ErrUnreachable) {
 		t.Errorf("open: %v", err)
 	}
@@ -325,22 +328,11 @@ func TestManyPeersFromOneAddress(t *testing.T) {
 	server := newHost(t, listening)
 	server.Handle(echo, serveEcho)
 	to := addressOf(t, server)
-	var wait sync.WaitGroup
 	for range 60 {
-		client := newHost(t, nil)
-		wait.Go(func() {
-			s, err := client.Open(t.Context(), to, echo)
-			if err != nil {
-				t.Errorf("open: %v", err)
-				return
-			}
-			defer s.Close()
-			if err := roundTrip(s, []byte("hello")); err != nil {
-				t.Error(err)
-			}
-		})
+		if err := roundTrip(open(t, newHost(t, nil), to, echo), []byte("hello")); err != nil {
+			t.Error(err)
+		}
 	}
-	wait.Wait()
 }
 
 func TestConfig(t *testing.T) {
