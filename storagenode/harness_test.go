@@ -135,11 +135,14 @@ func (v *served) start() {
 	must(err)
 }
 
-// stop takes the node down in good order.
+// stop takes the node down in good order, and returns once the uplink knows.
 func (v *served) stop() {
 	v.host.Close()
 	v.store.Close()
 	v.ledger.Close()
+	for v.uplink != nil && v.uplink.Connected(v.node.ID()) && v.t.Context().Err() == nil {
+		time.Sleep(time.Millisecond)
+	}
 }
 
 func (v *served) newGroup(epoch uint64) *order.Group {

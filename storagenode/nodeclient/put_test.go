@@ -174,12 +174,14 @@ func TestSlowSender(t *testing.T) {
 			s.w.WriteControl(wire.TypePutDone, &pb.PutDone{Receipt: n.sign(n.key, n.receipt())})
 		}
 	})
-	p := n.openPut(500 * time.Millisecond)
-	for range 2 {
-		if err := n.put(p); err != nil {
-			t.Fatal(err)
-		}
-		<-time.After(1100 * time.Millisecond) // more than any answer may take
+	const idle = 2 * time.Second
+	p := n.openPut(idle)
+	if err := n.put(p); err != nil {
+		t.Fatal(err)
+	}
+	<-time.After(2*idle + idle/10) // more than any answer may take
+	if err := n.put(p); err != nil {
+		t.Fatal(err)
 	}
 	if err := p.Close(); err != nil {
 		t.Error(err)

@@ -49,7 +49,7 @@ func runOnce(t *testing.T, dir string) nodeInfo {
 		done <- code
 	}()
 	var info nodeInfo
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(2 * time.Minute)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
