@@ -98,6 +98,25 @@ func (l *ledger) acknowledge(key string) {
 	l.keys = append(l.keys, key)
 }
 
+func (l *ledger) size() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.keys)
+}
+
+// awaitMore waits until a count has grown, on however slow a machine, and then
+// for a while drawn at random.
+func awaitMore(t *testing.T, what string, count func() int, longest time.Duration) {
+	t.Helper()
+	deadline := time.Now().Add(3 * time.Minute)
+	for begun := count(); count() == begun; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+	}
+	time.Sleep(rand.N(longest))
+}
+
 // content is what an object of this name holds: a size and bytes drawn from it.
 func content(key string) []byte {
 	var seed [32]byte
@@ -160,7 +179,7 @@ func TestKillSatelliteDuringCommits(t *testing.T) {
 				}
 			})
 		}
-		time.Sleep(200*time.Millisecond + rand.N(800*time.Millisecond))
+		awaitMore(t, "an object to be acknowledged", acknowledged.size, time.Second)
 		network.Satellite.Kill()
 		stop()
 		writers.Wait()
@@ -170,9 +189,6 @@ func TestKillSatelliteDuringCommits(t *testing.T) {
 		if err := network.AwaitNodes(ctx, 4); err != nil {
 			t.Fatal(err)
 		}
-	}
-	if len(acknowledged.keys) == 0 {
-		t.Fatal("nothing was acknowledged")
 	}
 	t.Logf("%d objects acknowledged", len(acknowledged.keys))
 	for _, key := range acknowledged.keys {
@@ -222,6 +238,9 @@ func TestKillNodesDuringUploads(t *testing.T) {
 			network.Nodes[i].Kill()
 		}
 		writers.Wait()
+		if err := network.AwaitGone(ctx, 8); err != nil {
+			t.Fatal(err)
+		}
 		for _, i := range victims {
 			if err := network.Nodes[i].Start(); err != nil {
 				t.Fatal(err)

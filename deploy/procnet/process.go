@@ -80,10 +80,10 @@ func (p *Process) Kill() {
 	p.wait(0)
 }
 
-// Stop asks the process to end and kills it if it does not within 20 seconds.
+// Stop asks the process to end and kills it if it does not within a minute.
 func (p *Process) Stop() error {
 	p.Signal(os.Interrupt)
-	if p.wait(20 * time.Second) {
+	if p.wait(time.Minute) {
 		return nil
 	}
 	p.Kill()

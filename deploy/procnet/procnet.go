@@ -132,6 +132,18 @@ func (n *Network) AwaitNodes(ctx context.Context, count int) error {
 	})
 }
 
+// AwaitGone waits until at most count nodes are online: a node that is started
+// before the satellite knows that it had ended looks as if it were there already.
+func (n *Network) AwaitGone(ctx context.Context, count int) error {
+	return n.await(ctx, fmt.Sprintf("no more than %d nodes to be online", count), func() error {
+		status, err := n.Status(ctx)
+		if err == nil && int(status.NodesOnline) > count {
+			err = fmt.Errorf("%d nodes are online", status.NodesOnline)
+		}
+		return err
+	})
+}
+
 // SatelliteCommand runs a satellite administration command and returns its
 // standard output.
 func (n *Network) SatelliteCommand(ctx context.Context, args ...string) ([]byte, error) {
@@ -179,7 +191,7 @@ func (n *Network) createProject(ctx context.Context) error {
 }
 
 func (n *Network) await(ctx context.Context, what string, ready func() error) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
 	for {
 		err := ready()

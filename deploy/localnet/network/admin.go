@@ -45,7 +45,7 @@ func (n *Network) Status(ctx context.Context) (*pb.StatusResponse, error) {
 // AwaitNodes waits until at least so many nodes are online and a group of them
 // takes uploads.
 func (n *Network) AwaitNodes(ctx context.Context, count int) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute)
 	defer cancel()
 	for {
 		status, err := n.Status(ctx)
