@@ -20,10 +20,11 @@ func (n *Network) Admin(ctx context.Context, fn func(pb.AdminClient) error) erro
 
 // Status asks the running satellite how it is.
 func (n *Network) Status(ctx context.Context) (status *pb.StatusResponse, err error) {
-	return status, n.Admin(ctx, func(c pb.AdminClient) error {
+	err = n.Admin(ctx, func(c pb.AdminClient) error {
 		status, err = c.Status(ctx, &pb.StatusRequest{})
 		return err
 	})
+	return status, err
 }
 
 // NodeInfo asks node i, which must run, how it is.
