@@ -23,41 +23,26 @@ import (
 // group is a placement group at its newest epoch. It is never changed.
 type group struct {
 	order.Group
-	record     *pb.Signed
-	successors map[int]ident.ID // by slot: who is to take over from a holder that leaves
+	record *pb.Signed
+	seats  []meta.Seat // by slot; nil while nothing is to be known of any
 }
 
-// concerned yields the nodes that hold a slot or are to take one over.
-func (g *group) concerned() iter.Seq[ident.ID] {
-	return func(yield func(ident.ID) bool) {
-		for _, id := range g.Nodes {
-			if !yield(id) {
-				return
-			}
-		}
-		for _, id := range g.successors {
-			if !yield(id) {
-				return
-			}
-		}
+// seat is what is to be known of a slot.
+func (g *group) seat(slot int) meta.Seat {
+	if g.seats == nil {
+		return meta.Seat{Group: g.ID, Slot: slot}
 	}
+	return g.seats[slot]
 }
 
-// concerns says whether a node holds a slot or is to take one over.
-func (g *group) concerns(id ident.ID) bool {
-	_, _, ok := g.slotOf(id)
-	return ok
-}
-
-// withSuccessor is the group when a node is to take over a slot; the zero id
-// means that nobody is.
-func (g *group) withSuccessor(slot int, id ident.ID) *group {
-	n := &group{Group: g.Group, record: g.record, successors: maps.Clone(g.successors)}
-	if n.successors == nil {
-		n.successors = make(map[int]ident.ID)
+// withSeats is the group with other things to be known of some slots.
+func (g *group) withSeats(seats ...meta.Seat) *group {
+	n := &group{Group: g.Group, record: g.record, seats: make([]meta.Seat, len(g.Nodes))}
+	for slot := range n.seats {
+		n.seats[slot] = g.seat(slot)
 	}
-	if n.successors[slot] = id; id.IsZero() {
-		delete(n.successors, slot)
+	for _, s := range seats {
+		n.seats[s.Slot] = s
 	}
 	return n
 }
@@ -67,12 +52,32 @@ func (g *group) slotOf(id ident.ID) (slot int, successor, ok bool) {
 	if slot, ok = g.SlotOf(id); ok {
 		return slot, false, true
 	}
-	for slot, next := range g.successors {
-		if next == id {
+	for slot := range g.seats {
+		if g.seats[slot].Successor == id && !id.IsZero() {
 			return slot, true, true
 		}
 	}
 	return 0, false, false
+}
+
+// concerns says whether a node holds a slot or is to take one over.
+func (g *group) concerns(id ident.ID) bool {
+	_, _, ok := g.slotOf(id)
+	return ok
+}
+
+// concerned yields the nodes that hold a slot or are to take one over.
+func (g *group) concerned() iter.Seq[ident.ID] {
+	return func(yield func(ident.ID) bool) {
+		for slot, id := range g.Nodes {
+			if !yield(id) {
+				return
+			}
+			if next := g.seat(slot).Successor; !next.IsZero() && !yield(next) {
+				return
+			}
+		}
+	}
 }
 
 // entitled says whether a node has something to claim for a slot.
@@ -93,6 +98,7 @@ type groups struct {
 	rand     io.Reader
 	log      *slog.Logger
 
+	// One goroutine changes groups there are.
 	mu     sync.Mutex
 	byID   map[uint32]*group
 	ofNode map[ident.ID][]*group
@@ -122,25 +128,22 @@ func openGroups(ctx context.Context, g *groups, fallback erasure.Scheme) error {
 	if g.scheme == (erasure.Scheme{}) {
 		g.scheme = newest
 	}
-	return g.openSuccessors(ctx)
+	return g.openSeats(ctx)
 }
 
-// openSuccessors reads who is to take over which slots, and forgets those that
-// have.
-func (g *groups) openSuccessors(ctx context.Context) error {
-	known, err := g.meta.Successors(ctx)
+// openSeats reads what is to be known of slots.
+func (g *groups) openSeats(ctx context.Context) error {
+	known, err := g.meta.Seats(ctx)
 	if err != nil {
 		return err
 	}
 	for _, n := range known {
 		of := g.byID[n.Group]
-		if of == nil || n.Slot >= len(of.Nodes) || of.concerns(n.Node) {
-			if err := g.meta.DeleteSuccessor(ctx, n.Group, n.Slot); err != nil {
-				return err
-			}
+		if of == nil || n.Slot >= len(of.Nodes) || of.concerns(n.Successor) {
+			g.log.Warn("leaving out what is stored of a slot: it does not go with the group", "group", n.Group, "slot", n.Slot)
 			continue
 		}
-		g.install(of.withSuccessor(n.Slot, n.Node))
+		g.install(of.withSeats(n))
 	}
 	return nil
 }
@@ -173,6 +176,17 @@ func (g *groups) get(id uint32) (*group, error) {
 	return nil, fmt.Errorf("%w: %d", satclient.ErrGroupNotFound, id)
 }
 
+// all returns every group, by id.
+func (g *groups) all() []*group {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	list := make([]*group, 0, len(g.byID))
+	for _, id := range sortedIDs(g.byID) {
+		list = append(list, g.byID[id])
+	}
+	return list
+}
+
 // entitled says whether a node holds the slot of a claim, or is to take it over.
 func (g *groups) entitled(k meta.ClaimKey) bool {
 	found, err := g.get(k.Group)
@@ -196,57 +210,52 @@ func (g *groups) held(id ident.ID) (slots int) {
 	return slots
 }
 
-// setSuccessor notes durably who is to take over a slot; the zero id means that
-// nobody is any more.
-func (g *groups) setSuccessor(ctx context.Context, group uint32, slot int, id ident.ID) (err error) {
-	if id.IsZero() {
-		err = g.meta.DeleteSuccessor(ctx, group, slot)
-	} else {
-		err = g.meta.PutSuccessor(ctx, meta.Successor{Group: group, Slot: slot, Node: id, Since: g.now()})
-	}
+// setSuccessor notes durably who is to take over a slot. A node that holds a slot
+// already, or is to take over another one, cannot.
+func (g *groups) setSuccessor(ctx context.Context, group uint32, slot int, id ident.ID) error {
+	of, err := g.get(group)
 	if err != nil {
+		return err
+	}
+	if of.concerns(id) {
+		return fmt.Errorf("node %s cannot take over slot %d of group %d: it has one", id, slot, group)
+	}
+	seat := of.seat(slot)
+	seat.Successor, seat.Named = id, g.now()
+	if err := g.meta.PutSeat(ctx, seat); err != nil {
 		return err
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if n := g.byID[group]; n != nil {
-		g.install(n.withSuccessor(slot, id))
-	}
+	g.install(of.withSeats(seat))
 	return nil
 }
 
-// replace takes a group to its next epoch, with other holders of some slots.
-// Error: meta.ErrStaleEpoch when of is not the newest. It returns the group as
-// it then is also when only the notes of successors could not be taken away.
-func (g *groups) replace(ctx context.Context, of *group, holders map[int]ident.ID) (*group, error) {
+// replace takes a group to its next epoch, with other holders of some slots,
+// which have no successor then. head is that of its journal.
+func (g *groups) replace(ctx context.Context, id uint32, holders map[int]ident.ID, head uint64) (*group, error) {
+	of, err := g.get(id)
+	if err != nil {
+		return nil, err
+	}
 	n := &group{Group: of.Group}
 	n.Epoch, n.Issued = of.Epoch+1, g.now().Truncate(time.Second)
 	n.Nodes = slices.Clone(of.Nodes)
-	for slot, id := range holders {
-		n.Nodes[slot] = id
+	var seats []meta.Seat
+	for _, slot := range slices.Sorted(maps.Keys(holders)) {
+		n.Nodes[slot] = holders[slot]
+		seats = append(seats, meta.Seat{Group: n.ID, Slot: slot, Given: head, Since: n.Issued})
 	}
-	var err error
 	if n.record, err = order.SignGroup(g.key, &n.Group); err != nil {
 		return nil, err
 	}
-	if err := g.meta.PutGroup(ctx, meta.Group{ID: n.ID, Epoch: n.Epoch, Record: n.record}); err != nil {
+	if err := g.meta.PutGroup(ctx, meta.Group{ID: n.ID, Epoch: n.Epoch, Record: n.record}, seats...); err != nil {
 		return nil, fmt.Errorf("group %d: %w", n.ID, err)
 	}
+	n.seats = of.seats
+	n = n.withSeats(seats...)
 	g.mu.Lock()
-	var over []int // slots that nobody is to take over any more
-	for slot, id := range g.byID[n.ID].successors {
-		if _, replaced := holders[slot]; replaced || slices.Contains(n.Nodes, id) {
-			over = append(over, slot)
-		} else {
-			n = n.withSuccessor(slot, id)
-		}
-	}
+	defer g.mu.Unlock()
 	g.install(n)
-	g.mu.Unlock()
-	for _, slot := range over {
-		if err := g.meta.DeleteSuccessor(ctx, n.ID, slot); err != nil {
-			return n, err
-		}
-	}
 	return n, nil
 }

@@ -93,13 +93,8 @@ func TestHandover(t *testing.T) {
 	s = start(t, c)
 	leaver, next = s.newNode(keys[3]), s.newNode(keys[10])
 	succeeding()
-	g, err = s.groups.get(1)
+	after, err := s.groups.replace(t.Context(), 1, map[int]ident.ID{slot: keys[10].ID()}, 5)
 	must(t, err)
-	after, err := s.groups.replace(t.Context(), g, map[int]ident.ID{slot: keys[10].ID()})
-	must(t, err)
-	if _, err := s.groups.replace(t.Context(), g, map[int]ident.ID{slot: keys[10].ID()}); err == nil {
-		t.Error("an epoch was made twice")
-	}
 	handedOver := func() {
 		t.Helper()
 		news := next.newsOf(t, 1, &pb.Cursor{Group: 1, Epoch: 2, Seq: 5})
@@ -125,8 +120,8 @@ func TestHandover(t *testing.T) {
 		s.checkPeers(next, 2)
 	}
 	handedOver()
-	if len(after.successors) != 0 {
-		t.Errorf("successors %v are left", after.successors)
+	if want := (meta.Seat{Group: 1, Slot: slot, Given: 5, Since: after.Issued}); after.seat(slot) != want {
+		t.Errorf("the slot that was handed over is %+v, want %+v", after.seat(slot), want)
 	}
 	must(t, s.storeClaims(t.Context()))
 	s.stop()
@@ -138,8 +133,9 @@ func TestHandover(t *testing.T) {
 	}
 }
 
-// TestSuccessors keeps who is to take over which slot, over restarts.
-func TestSuccessors(t *testing.T) {
+// TestSeats keeps who is to take over which slot, and since when holders have
+// theirs, over restarts.
+func TestSeats(t *testing.T) {
 	f := newFleet(t)
 	f.checkIn(13, roomy)
 	must(t, f.plan(t.Context()))
@@ -151,22 +147,24 @@ func TestSuccessors(t *testing.T) {
 			outside = append(outside, nodeNumber(i))
 		}
 	}
-	check := func(when string, want map[int]ident.ID) {
+	check := func(when string, want map[int]meta.Seat) {
 		t.Helper()
 		for range 2 {
 			g, err := f.get(1)
 			must(t, err)
-			if len(g.successors) != len(want) {
-				t.Fatalf("%s: successors %v, want %v", when, g.successors, want)
-			}
-			for slot, id := range want {
-				if g.successors[slot] != id || !f.entitled(meta.ClaimKey{Group: 1, Slot: slot, Node: id}) {
-					t.Errorf("%s: slot %d goes to %v, want %v", when, slot, g.successors[slot], id)
+			for slot := range g.Nodes {
+				seat := want[slot]
+				seat.Group, seat.Slot = 1, slot
+				if got := g.seat(slot); got.Given != seat.Given || got.Successor != seat.Successor || !got.Since.Equal(seat.Since) || !got.Named.Equal(seat.Named) {
+					t.Errorf("%s: slot %d is %+v, want %+v", when, slot, got, seat)
+				}
+				if next := seat.Successor; !next.IsZero() && !f.entitled(meta.ClaimKey{Group: 1, Slot: slot, Node: next}) {
+					t.Errorf("%s: the successor in slot %d cannot claim it", when, slot)
 				}
 			}
 			for _, id := range outside {
 				slot, successor, _ := g.slotOf(id)
-				if listed := len(f.of(id)) > f.held(id); listed != successor || successor && want[slot] != id {
+				if listed := len(f.of(id)) > f.held(id); listed != successor || successor && want[slot].Successor != id {
 					t.Errorf("%s: %v is to take over slot %d: %v, listed %v", when, id, slot, successor, listed)
 				}
 			}
@@ -177,27 +175,22 @@ func TestSuccessors(t *testing.T) {
 		t.Helper()
 		must(t, f.setSuccessor(t.Context(), 1, slot, id))
 	}
+	begin := f.time
 	set(2, outside[0])
 	set(7, outside[1])
-	check("two", map[int]ident.ID{2: outside[0], 7: outside[1]})
-	set(7, outside[2])
-	check("another", map[int]ident.ID{2: outside[0], 7: outside[2]})
-	set(2, ident.ID{})
-	check("one given up", map[int]ident.ID{7: outside[2]})
-	set(2, outside[0])
-	g, err = f.get(1)
-	must(t, err)
-	_, err = f.replace(t.Context(), g, map[int]ident.ID{7: outside[2], 5: outside[1]})
-	must(t, err)
-	check("one has taken over, and another slot changed", map[int]ident.ID{2: outside[0]})
-	g, err = f.get(1)
-	must(t, err)
-	_, err = f.replace(t.Context(), g, map[int]ident.ID{9: outside[0]})
-	must(t, err)
-	check("a successor got another slot", nil)
-	if all, err := f.meta.Successors(t.Context()); err != nil || len(all) != 0 {
-		t.Errorf("stored successors %v, %v", all, err)
+	check("two", map[int]meta.Seat{2: {Successor: outside[0], Named: begin}, 7: {Successor: outside[1], Named: begin}})
+	for _, id := range []ident.ID{outside[0], g.Nodes[3]} {
+		if err := f.setSuccessor(t.Context(), 1, 5, id); err == nil {
+			t.Errorf("%s is to take over a second slot", id)
+		}
 	}
+	f.time = f.time.Add(time.Minute)
+	set(7, outside[2])
+	check("another", map[int]meta.Seat{2: {Successor: outside[0], Named: begin}, 7: {Successor: outside[2], Named: f.time}})
+	_, err = f.replace(t.Context(), 1, map[int]ident.ID{7: outside[2], 5: outside[1]}, 99)
+	must(t, err)
+	given := meta.Seat{Given: 99, Since: f.time}
+	check("one has taken over, and another slot changed", map[int]meta.Seat{2: {Successor: outside[0], Named: begin}, 5: given, 7: given})
 }
 
 // TestTooManyPeers bounds the leases of one node.

@@ -14,11 +14,19 @@ import (
 // proved that it once was there, and the operator accepted the loss.
 const lostGroup = 0
 
-// PutGroup stores a group's first or next epoch. ErrStaleEpoch when there is
-// one already, or the one before is missing.
-func (s *Store) PutGroup(ctx context.Context, g Group) error {
+// PutGroup stores a group's first or next epoch, and what is new of its slots.
+// ErrStaleEpoch when there is one already, or the one before is missing.
+func (s *Store) PutGroup(ctx context.Context, g Group, seats ...Seat) error {
 	if g.ID == 0 || g.Record == nil {
 		return fmt.Errorf("%w: a group needs an id and a signed record", ErrInvalid)
+	}
+	for i := range seats {
+		if err := seats[i].check(); err != nil {
+			return err
+		}
+		if seats[i].Group != g.ID {
+			return fmt.Errorf("%w: a slot of group %d with group %d", ErrInvalid, seats[i].Group, g.ID)
+		}
 	}
 	return s.kv.Update(ctx, func(tx kv.Tx) error {
 		h, err := getHead(tx, g.ID)
@@ -34,6 +42,11 @@ func (s *Store) PutGroup(ctx context.Context, g Group) error {
 		}
 		if err := tx.Set(groupKey(g.ID, g.Epoch), encodeSigned(g.Record)); err != nil {
 			return err
+		}
+		for i := range seats {
+			if err := tx.Set(seatKey(g.ID, seats[i].Slot), seats[i].encode()); err != nil {
+				return err
+			}
 		}
 		return tx.Set(headKey(g.ID), h.encode())
 	})

@@ -30,7 +30,7 @@ import (
 //	'd' node id:32                            node
 //	'a' node id:32                            standing of a node
 //	'c' group:4 slot:1 node id:32             newest claim of a node on a slot
-//	'f' group:4 slot:1                        node that is to take over a slot
+//	'f' group:4 slot:1                        slot: since when it has its holder, and a successor
 //	't'                                       trouble
 //
 // An encrypted object key is a sequence of components, each a canonical
@@ -57,7 +57,7 @@ const (
 	kindNode        = 'd'
 	kindStanding    = 'a'
 	kindClaim       = 'c'
-	kindSuccessor   = 'f'
+	kindSeat        = 'f'
 	kindTrouble     = 't'
 )
 
@@ -162,8 +162,8 @@ func claimKey(k ClaimKey) []byte {
 	return append(append(u32([]byte{kindClaim}, k.Group), byte(k.Slot)), k.Node[:]...)
 }
 
-func successorKey(group uint32, slot int) []byte {
-	return append(u32([]byte{kindSuccessor}, group), byte(slot))
+func seatKey(group uint32, slot int) []byte {
+	return append(u32([]byte{kindSeat}, group), byte(slot))
 }
 
 func parseClaimKey(k []byte) (c ClaimKey, err error) {

@@ -25,7 +25,7 @@ type Standing struct {
 // one that does not.
 type Exit struct {
 	Asked     time.Time  // to the second
-	Slots     uint32     // that it held then
+	Slots     uint32     // handed over so far
 	Departure *pb.Signed // once all are handed over
 }
 

@@ -95,7 +95,7 @@ func values() []value {
 			Signed: &pb.Signed{Body: []byte("body"), Signature: bytes.Repeat([]byte{3}, 64)},
 			Lost:   seqset.Set{{First: 3, Last: 4}, {First: 100, Last: 300}}, LostAt: when,
 		}).encode(), again(pointer(func(v []byte) (Claim, error) { return decodeClaim(ClaimKey{}, v) }))},
-		{"successor", (&Successor{Node: ident.ID{1, 31: 2}, Since: when}).encode(), again(pointer(func(v []byte) (Successor, error) { return decodeSuccessor(1, 2, v) }))},
+		{"slot", (&Seat{Given: 1 << 20, Since: when, Successor: ident.ID{1, 31: 2}, Named: when.Add(time.Hour)}).encode(), again(pointer(func(v []byte) (Seat, error) { return decodeSeat(1, 2, v) }))},
 		{"trouble", (&Trouble{Text: "lost", Since: when, Heads: map[uint32]uint64{3: 1, 1: 1 << 40}}).encode(), again(pointer(decodeTrouble))},
 	}
 }
