@@ -3,6 +3,7 @@ package satellite
 import (
 	"crypto/rand"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -19,28 +20,37 @@ import (
 // fill commits segments to a group until its journal has this length.
 func (r *running) fill(group uint32, length uint64) {
 	r.t.Helper()
-	ctx := r.t.Context()
 	g, err := r.groups.get(group)
 	must(r.t, err)
-	p, err := r.meta.CreateProject(ctx, "filling", [16]byte{}, [16]byte{})
-	must(r.t, err)
-	must(r.t, second(r.meta.CreateBucket(ctx, p.Number, "filling")))
+	fillJournal(r.t, r.meta, g, length)
+}
+
+func fillJournal(t *testing.T, store *meta.Store, g *group, length uint64) {
+	t.Helper()
+	ctx, name := t.Context(), fmt.Sprintf("filling-%d", g.ID)
+	p, err := store.ProjectByName(ctx, name)
+	if errors.Is(err, meta.ErrProjectNotFound) {
+		p.Project, err = store.CreateProject(ctx, name, [16]byte{}, [16]byte{})
+		must(t, err)
+		must(t, second(store.CreateBucket(ctx, p.Number, "filling")))
+	}
+	must(t, err)
 	for {
-		journals, err := r.meta.Journals(ctx, []uint32{group})
-		must(r.t, err)
-		head := journals[group].Head
+		journals, err := store.Journals(ctx, []uint32{g.ID})
+		must(t, err)
+		head := journals[g.ID].Head
 		if head >= length {
 			return
 		}
 		c := meta.CommitRequest{Project: p.Number, Bucket: "filling", Key: component(fmt.Sprint(head))}
 		for range min(length-head, meta.MaxAdd) {
 			id, err := order.NewSegmentID(rand.Reader)
-			must(r.t, err)
-			c.Segments = append(c.Segments, meta.NewSegment{ID: id, Group: group, Epoch: g.Epoch, Size: segmentSize})
+			must(t, err)
+			c.Segments = append(c.Segments, meta.NewSegment{ID: id, Group: g.ID, Epoch: g.Epoch, Size: segmentSize})
 			c.Extents = append(c.Extents, meta.Extent{Segment: id, Length: 1})
 			c.Size++
 		}
-		must(r.t, second(r.meta.Commit(ctx, c)))
+		must(t, second(store.Commit(ctx, c)))
 	}
 }
 

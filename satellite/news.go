@@ -74,9 +74,11 @@ func (s *Satellite) newsOf(id ident.ID, g *group) *pb.GroupNews {
 	if n.Successor = successor; successor {
 		n.Slot = uint32(slot)
 	}
-	if c := s.claims.get(meta.ClaimKey{Group: g.ID, Slot: slot, Node: id}); c != nil {
+	c := s.claims.get(meta.ClaimKey{Group: g.ID, Slot: slot, Node: id})
+	if c != nil {
 		n.Claim = c.digest[:]
 	}
+	n.Urgent = s.repairer.urgent(g, slot, successor, c)
 	return n
 }
 

@@ -70,6 +70,7 @@ func (s *nodesServer) CheckIn(ctx context.Context, m *pb.CheckInRequest) (*pb.Ch
 		Now:        s.now().Unix(),
 		Staging:    int64(s.config.Staging / time.Second),
 		Standing:   s.standingOf(id, mine),
+		Departure:  s.registry.standing(id).Exit.Departure,
 	}, nil
 }
 
@@ -128,6 +129,15 @@ func (s *nodesServer) Peers(ctx context.Context, m *pb.PeersRequest) (*pb.PeersR
 		return nil, err
 	}
 	return &pb.PeersResponse{Lease: lease}, nil
+}
+
+// Exit implements pb.NodesServer.
+func (s *nodesServer) Exit(ctx context.Context, _ *pb.ExitRequest) (*pb.ExitResponse, error) {
+	id, err := caller(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &pb.ExitResponse{}, s.registry.exit(ctx, id)
 }
 
 func entryMessage(e *meta.Entry) *pb.Entry {

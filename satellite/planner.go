@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cairnstorage/cairn/proto/order"
+	"github.com/cairnstorage/cairn/satellite/audit"
 	"github.com/cairnstorage/cairn/satellite/meta"
 	"github.com/cairnstorage/cairn/satellite/placement"
 	"github.com/cairnstorage/cairn/satellite/satclient"
@@ -159,7 +160,7 @@ func (g *groups) plan(ctx context.Context) error {
 // plannable returns the nodes that groups may be formed of.
 func (g *groups) plannable() []placement.Node {
 	var nodes []placement.Node
-	view := g.registry.view()
+	view := g.registry.all()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for i := range view {
@@ -167,7 +168,10 @@ func (g *groups) plannable() []placement.Node {
 		if !n.takes || n.Free < minRoom {
 			continue
 		}
-		p := placement.Node{ID: n.ID, Subnets: placement.Subnets(n.Remote, n.Addresses), Operator: n.Operator}
+		p := placement.Node{
+			ID: n.ID, Subnets: placement.Subnets(n.Remote, n.Addresses), Operator: n.Operator,
+			Vetting: n.standing.State == audit.Vetting,
+		}
 		for _, c := range g.ofNode[n.ID] {
 			if c.Scheme != g.scheme {
 				continue

@@ -317,24 +317,43 @@ type nodeView struct {
 	online   bool
 	takes    bool // may be given new data
 	came     time.Time
+	away     time.Duration // for how long it has not been there; 0: it is
 	behind   uint64
 	standing meta.Standing
 	loss     audit.Loss
 }
 
-// view returns all nodes, by the text of their ids.
-func (r *registry) view() []nodeView {
+// all returns all nodes, in no order.
+func (r *registry) all() []nodeView {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.now()
 	list := make([]nodeView, 0, len(r.nodes))
 	for _, n := range r.nodes {
-		list = append(list, nodeView{
+		v := nodeView{
 			Node: n.Node, online: r.isOnline(n, now), takes: r.takes(n, now), came: n.came,
 			behind: n.behind, standing: n.standing, loss: n.loss,
-		})
+		}
+		if !r.isThere(n, now) {
+			since := n.LastSeen
+			if since.Before(r.listening) { // nobody is blamed for what nobody watched
+				since = r.listening
+			}
+			v.away = max(now.Sub(since), 1)
+		}
+		list = append(list, v)
 	}
-	slices.SortFunc(list, func(a, b nodeView) int { return strings.Compare(a.ID.String(), b.ID.String()) })
+	return list
+}
+
+// view returns all nodes, by the text of their ids.
+func (r *registry) view() []nodeView {
+	list := r.all()
+	text := make(map[ident.ID]string, len(list))
+	for i := range list {
+		text[list[i].ID] = list[i].ID.String()
+	}
+	slices.SortFunc(list, func(a, b nodeView) int { return strings.Compare(text[a.ID], text[b.ID]) })
 	return list
 }
 

@@ -144,7 +144,8 @@ type Satellite struct {
 	leases   *leaser
 	settling *settling
 	requests *requests
-	watched  *observe.Server              // nil: by nobody
+	watched  *observe.Server // nil: by nobody
+	repairer *repairer
 	trouble  atomic.Pointer[meta.Trouble] // nil: none
 
 	now  func() time.Time
@@ -218,6 +219,7 @@ func (s *Satellite) recall(ctx context.Context) (err error) {
 	if s.claims, err = openClaims(ctx, s.meta, s.groups, s.now, s.log); err != nil {
 		return err
 	}
+	s.repairer = newRepairer(s)
 	if err := s.settle(ctx); err != nil {
 		return err
 	}
@@ -311,7 +313,9 @@ func (s *Satellite) run(ctx context.Context) error {
 	group.Go(func() error { s.watched.Run(ctx, s.metrics(ctx)); return nil })
 	group.Go(func() error { return s.groups.keepPlanning(ctx, s.config.Settle) })
 	group.Go(func() error { return s.every(ctx, 10*time.Second, "store node records", s.storeNodes) })
-	group.Go(func() error { return s.every(ctx, 10*time.Second, "keep standings", s.keepStandings) })
+	group.Go(func() error { return s.repairer.keepRepairing(ctx) })
+	standings := min(10*time.Second, s.config.OfflineGrace/4)
+	group.Go(func() error { return s.every(ctx, standings, "keep standings", s.keepStandings) })
 	group.Go(func() error { return s.every(ctx, 10*time.Second, "store claims", s.storeClaims) })
 	group.Go(func() error { return s.every(ctx, time.Minute, "expire uploads", s.expire) })
 	group.Go(func() error { return s.every(ctx, s.trimEvery(), "trim journals", s.trim) })

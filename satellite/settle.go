@@ -48,6 +48,16 @@ func (s *settling) came(id ident.ID) {
 	}
 }
 
+// done says whether writes may begin.
+func (s *settling) done() bool {
+	select {
+	case <-s.over:
+		return true
+	default:
+		return false
+	}
+}
+
 // wait returns when writes may begin, or with the error of ctx.
 func (s *settling) wait(ctx context.Context) error {
 	select {

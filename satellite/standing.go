@@ -37,6 +37,14 @@ func (r *registry) hear(now time.Time) {
 	r.heard = now
 }
 
+// heardOut says whether the nodes that are there had the time to come since the
+// satellite has been up.
+func (r *registry) heardOut(now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return now.Sub(r.listening) >= max(lapses*r.interval, min(maxSettling, r.rule.Grace))
+}
+
 // step brings a node's standing up to what is known. mu is held.
 func (r *registry) step(n *node, now time.Time) {
 	s := &n.standing
@@ -122,6 +130,44 @@ func (r *registry) decide(ctx context.Context, id ident.ID, change func(audit.St
 	if err != nil {
 		return fmt.Errorf("%w: %w", satclient.ErrBadRequest, err)
 	}
+	return r.storeStandings(ctx, false)
+}
+
+// exit notes durably that a node wants to leave. Error: satclient.ErrDenied for one
+// that has nothing to hand over any more.
+func (r *registry) exit(ctx context.Context, id ident.ID) error {
+	r.mu.Lock()
+	n := r.nodes[id]
+	if n == nil || !n.standing.State.Counts() {
+		r.mu.Unlock()
+		return fmt.Errorf("%w: this node is %v", satclient.ErrDenied, r.standing(id).State)
+	}
+	if now := r.now(); n.standing.Exit.Asked.IsZero() {
+		n.standing.Exit.Asked, n.turned = now.Truncate(time.Second), true
+		r.step(n, now)
+	}
+	r.mu.Unlock()
+	return r.storeStandings(ctx, false)
+}
+
+// handedOver counts a slot that a node has handed over on its way out.
+func (r *registry) handedOver(id ident.ID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if n := r.nodes[id]; n != nil {
+		n.standing.Exit.Slots++
+		n.turned = true
+	}
+}
+
+// departed notes durably that a node has handed over all its slots.
+func (r *registry) departed(ctx context.Context, id ident.ID, departure *pb.Signed) error {
+	r.mu.Lock()
+	if n := r.nodes[id]; n != nil {
+		n.standing.Exit.Departure, n.turned = departure, true
+		r.step(n, r.now())
+	}
+	r.mu.Unlock()
 	return r.storeStandings(ctx, false)
 }
 

@@ -20,7 +20,7 @@ func TestTrimming(t *testing.T) {
 	node := s.formGroups(newKeys(t, 10))[0]
 	must(t, s.ready(t.Context()))
 	s.fill(1, 5)
-	p, err := s.meta.ProjectByName(t.Context(), "filling")
+	p, err := s.meta.ProjectByName(t.Context(), "filling-1")
 	must(t, err)
 	_, _, err = s.meta.DeleteBucket(t.Context(), p.Number, "filling", true)
 	must(t, err)
