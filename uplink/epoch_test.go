@@ -1,0 +1,90 @@
+package uplink_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cairnstorage/cairn/deploy/localnet/network"
+	"github.com/cairnstorage/cairn/proto/pb"
+	"github.com/cairnstorage/cairn/satellite"
+	"github.com/cairnstorage/cairn/uplink"
+)
+
+// TestEpochChange has a slot of every group change hands while uploads are under
+// way: one that has sent nothing of its segment yet, one in the middle of it,
+// and one that has all receipts and has not committed.
+func TestEpochChange(t *testing.T) {
+	ctx := context.Background()
+	n, p := startNetwork(t, network.Config{Nodes: 11, Satellite: func(c *satellite.Config) { c.OfflineGrace = time.Second }})
+	data := noise(3 << 20)
+	begin := func(key string, sent int) *uplink.Upload {
+		t.Helper()
+		u, err := p.Upload(ctx, bucket, key, uplink.UploadOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = u.Abort() })
+		if _, err := io.Copy(u, bytes.NewReader(data[:sent])); err != nil {
+			t.Fatal(err)
+		}
+		return u
+	}
+	uploads := map[string]*uplink.Upload{"late": begin("late", 100), "middle": begin("middle", 1<<20), "done": begin("done", len(data))}
+	sent := map[string]int{"late": 100, "middle": 1 << 20, "done": len(data)}
+
+	admin, closing, err := satellite.DialAdmin(ctx, n.SatelliteDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closing()
+	lost := n.Node(0).ID()
+	if err := n.StopNode(0); err != nil {
+		t.Fatal(err)
+	}
+	awaitEpochs(t, admin, lost[:])
+
+	var commits sync.WaitGroup
+	for key, u := range uploads {
+		commits.Go(func() {
+			if _, err := io.Copy(u, bytes.NewReader(data[sent[key]:])); err != nil {
+				t.Errorf("%s: %v", key, err)
+			} else if _, err := u.Commit(ctx); err != nil {
+				t.Errorf("%s: %v", key, err)
+			}
+		})
+	}
+	commits.Wait()
+	put(t, p, "after", data)
+	for _, key := range []string{"late", "middle", "done", "after"} {
+		checkGet(t, p, key, data)
+	}
+}
+
+// awaitEpochs waits until no group has the lost node any more.
+func awaitEpochs(t *testing.T, admin pb.AdminClient, lost []byte) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		list, err := admin.ListGroups(t.Context(), &pb.ListGroupsRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		left := 0
+		for _, g := range list.Groups {
+			for _, id := range g.Nodes {
+				if bytes.Equal(id, lost) {
+					left++
+				}
+			}
+		}
+		if left == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%d slots are still held by a node that is gone", left)
+		}
+	}
+}
