@@ -112,6 +112,9 @@ func (a *admin) Info(context.Context, *pb.InfoRequest) (*pb.InfoResponse, error)
 		return nil, err
 	}
 	res.Scrubbing = n.scrubbing()
+	if n.departed() != nil {
+		res.Departure = departurePath(n.config.Dir)
+	}
 	return res, n.addGroups(res)
 }
 

@@ -33,6 +33,7 @@ type satelliteClient interface {
 	Claim(context.Context, *pb.ClaimRequest) (*pb.ClaimResponse, error)
 	Peers(context.Context, *pb.PeersRequest) (*pb.PeersResponse, error)
 	ReportSegment(context.Context, *pb.ReportSegmentRequest) (*pb.ReportSegmentResponse, error)
+	Exit(context.Context, *pb.ExitRequest) (*pb.ExitResponse, error)
 	Close() error
 }
 
@@ -124,6 +125,9 @@ func (n *Node) checkIn(ctx context.Context, box *newsBox) (time.Duration, error)
 	heads, err := n.takeNews(answered, res)
 	if err != nil {
 		return 0, err
+	}
+	if res.Departure != nil {
+		n.setTrouble(troubleDeparture, n.depart(res.Departure))
 	}
 	ahead := clockAhead(asked, answered, time.Unix(res.Now, 0))
 	n.setTrouble(troubleClock, clockTrouble(ahead))

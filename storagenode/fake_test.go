@@ -39,8 +39,11 @@ type fakeSatellite struct {
 	standing  *pb.Standing
 	alter     func(*pb.CheckInResponse)
 	host      *transport.Host // once it is served
-	only      ident.ID        // if it is set, the only node, which is told of its groups alone
-	reads     int             // journal calls
+	exits     int             // calls
+	exitErr   error
+	departure *pb.Signed
+	only      ident.ID // if it is set, the only node, which is told of its groups alone
+	reads     int      // journal calls
 	down      bool
 	corrupt   func(*pb.JournalResponse)
 }
@@ -109,6 +112,13 @@ func (f *fakeSatellite) trim(group uint32, base uint64) {
 	f.base[group] = base
 }
 
+func (f *fakeSatellite) Exit(context.Context, *pb.ExitRequest) (*pb.ExitResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.exits++
+	return &pb.ExitResponse{}, f.exitErr
+}
+
 // change runs f with the satellite held still.
 func (f *fakeSatellite) change(change func()) {
 	f.mu.Lock()
@@ -125,6 +135,7 @@ func (f *fakeSatellite) CheckIn(_ context.Context, m *pb.CheckInRequest) (*pb.Ch
 	f.checkIns = append(f.checkIns, m)
 	res := &pb.CheckInResponse{
 		IntervalMs: 100, Now: time.Now().Unix(), Staging: int64(f.staging / time.Second), Standing: f.standing,
+		Departure: f.departure,
 	}
 	for id, g := range f.groups {
 		news := &pb.GroupNews{Group: id, Epoch: g.Epoch, Head: uint64(len(f.journals[id]))}

@@ -52,6 +52,9 @@ type Config struct {
 	Random    io.Reader        // nil: crypto/rand
 }
 
+// keyFile is the node's identity, in its directory.
+const keyFile = "key.pem"
+
 // defaultListen is where a node listens unless it is told.
 const defaultListen = "/ip4/0.0.0.0/tcp/0"
 
@@ -116,7 +119,9 @@ type Node struct {
 	mu      sync.Mutex
 	trouble map[string]string // what is wrong, by what it is about
 	slots   map[uint32]int    // by group: that of all that is held of it, where it was looked
-	strays  []uint32          // groups of which something is held, and no record is known
+	// departure is the satellite's word that the node may go, or nil.
+	departure *order.Departure
+	strays    []uint32 // groups of which something is held, and no record is known
 }
 
 // New opens the node's directories and its listeners. Run has to follow, to
@@ -183,13 +188,17 @@ func (n *Node) openDir() (err error) {
 	if n.lock, err = durable.Lock(n.config.Dir); err != nil {
 		return err
 	}
-	if n.key, _, err = ident.LoadOrCreate(filepath.Join(n.config.Dir, "key.pem")); err != nil {
+	if n.key, _, err = ident.LoadOrCreate(filepath.Join(n.config.Dir, keyFile)); err != nil {
 		return err
 	}
 	if n.state, err = readState(n.config.Dir); err != nil {
 		return err
 	}
-	return n.state.bind(n.satellite.ID)
+	if err := n.state.bind(n.satellite.ID); err != nil {
+		return err
+	}
+	n.openExit()
+	return nil
 }
 
 // openStore opens the shards in all data directories that can be used.

@@ -25,7 +25,7 @@ const (
 // same time all get the same Key. A file that others may read, or that holds
 // something else, is an error and is left as it is.
 func LoadOrCreate(path string) (key Key, created bool, err error) {
-	key, err = load(path)
+	key, err = Load(path)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return key, false, err
 	}
@@ -35,7 +35,7 @@ func LoadOrCreate(path string) (key Key, created bool, err error) {
 	}
 	err = create(path, key)
 	if errors.Is(err, fs.ErrExist) { // another process was faster
-		key, err = load(path)
+		key, err = Load(path)
 		return key, false, err
 	}
 	if err != nil {
@@ -44,7 +44,9 @@ func LoadOrCreate(path string) (key Key, created bool, err error) {
 	return key, true, nil
 }
 
-func load(path string) (Key, error) {
+// Load reads the Key in the file at path, as LoadOrCreate does. The error wraps
+// fs.ErrNotExist if there is no such file.
+func Load(path string) (Key, error) {
 	file, err := os.Open(path)
 	if err != nil {
 		return Key{}, fmt.Errorf("open key file: %w", err)

@@ -989,6 +989,78 @@ func (*ScrubRequest) Descriptor() ([]byte, []int) {
 	return file_admin_proto_rawDescGZIP(), []int{15}
 }
 
+type NodeExitRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeExitRequest) Reset() {
+	*x = NodeExitRequest{}
+	mi := &file_admin_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeExitRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeExitRequest) ProtoMessage() {}
+
+func (x *NodeExitRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeExitRequest.ProtoReflect.Descriptor instead.
+func (*NodeExitRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{16}
+}
+
+type NodeExitResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeExitResponse) Reset() {
+	*x = NodeExitResponse{}
+	mi := &file_admin_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeExitResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeExitResponse) ProtoMessage() {}
+
+func (x *NodeExitResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeExitResponse.ProtoReflect.Descriptor instead.
+func (*NodeExitResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{17}
+}
+
 type InfoRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -997,7 +1069,7 @@ type InfoRequest struct {
 
 func (x *InfoRequest) Reset() {
 	*x = InfoRequest{}
-	mi := &file_admin_proto_msgTypes[16]
+	mi := &file_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1009,7 +1081,7 @@ func (x *InfoRequest) String() string {
 func (*InfoRequest) ProtoMessage() {}
 
 func (x *InfoRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[16]
+	mi := &file_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1022,7 +1094,7 @@ func (x *InfoRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InfoRequest.ProtoReflect.Descriptor instead.
 func (*InfoRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{16}
+	return file_admin_proto_rawDescGZIP(), []int{18}
 }
 
 type InfoResponse struct {
@@ -1045,13 +1117,14 @@ type InfoResponse struct {
 	Missing       uint64                 `protobuf:"varint,16,opt,name=missing,proto3" json:"missing,omitempty"`  // live shards that are not held
 	Healing       *Healing               `protobuf:"bytes,17,opt,name=healing,proto3" json:"healing,omitempty"`
 	Scrubbing     *Scrubbing             `protobuf:"bytes,18,opt,name=scrubbing,proto3" json:"scrubbing,omitempty"`
+	Departure     string                 `protobuf:"bytes,19,opt,name=departure,proto3" json:"departure,omitempty"` // file with the satellite's word that the node may go; empty: it has not said so
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *InfoResponse) Reset() {
 	*x = InfoResponse{}
-	mi := &file_admin_proto_msgTypes[17]
+	mi := &file_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1063,7 +1136,7 @@ func (x *InfoResponse) String() string {
 func (*InfoResponse) ProtoMessage() {}
 
 func (x *InfoResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[17]
+	mi := &file_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1076,7 +1149,7 @@ func (x *InfoResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InfoResponse.ProtoReflect.Descriptor instead.
 func (*InfoResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{17}
+	return file_admin_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *InfoResponse) GetId() []byte {
@@ -1205,6 +1278,13 @@ func (x *InfoResponse) GetScrubbing() *Scrubbing {
 	return nil
 }
 
+func (x *InfoResponse) GetDeparture() string {
+	if x != nil {
+		return x.Departure
+	}
+	return ""
+}
+
 // Healing is how the making of lost shards goes. Counts are since the node was
 // started.
 type Healing struct {
@@ -1224,7 +1304,7 @@ type Healing struct {
 
 func (x *Healing) Reset() {
 	*x = Healing{}
-	mi := &file_admin_proto_msgTypes[18]
+	mi := &file_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1236,7 +1316,7 @@ func (x *Healing) String() string {
 func (*Healing) ProtoMessage() {}
 
 func (x *Healing) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[18]
+	mi := &file_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1249,7 +1329,7 @@ func (x *Healing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Healing.ProtoReflect.Descriptor instead.
 func (*Healing) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{18}
+	return file_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Healing) GetShards() uint64 {
@@ -1331,7 +1411,7 @@ type Scrubbing struct {
 
 func (x *Scrubbing) Reset() {
 	*x = Scrubbing{}
-	mi := &file_admin_proto_msgTypes[19]
+	mi := &file_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1343,7 +1423,7 @@ func (x *Scrubbing) String() string {
 func (*Scrubbing) ProtoMessage() {}
 
 func (x *Scrubbing) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[19]
+	mi := &file_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1356,7 +1436,7 @@ func (x *Scrubbing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Scrubbing.ProtoReflect.Descriptor instead.
 func (*Scrubbing) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{19}
+	return file_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Scrubbing) GetShards() uint64 {
@@ -1414,7 +1494,7 @@ type DataDir struct {
 
 func (x *DataDir) Reset() {
 	*x = DataDir{}
-	mi := &file_admin_proto_msgTypes[20]
+	mi := &file_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1426,7 +1506,7 @@ func (x *DataDir) String() string {
 func (*DataDir) ProtoMessage() {}
 
 func (x *DataDir) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[20]
+	mi := &file_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1439,7 +1519,7 @@ func (x *DataDir) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DataDir.ProtoReflect.Descriptor instead.
 func (*DataDir) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{20}
+	return file_admin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *DataDir) GetPath() string {
@@ -1492,7 +1572,7 @@ type GroupFollow struct {
 
 func (x *GroupFollow) Reset() {
 	*x = GroupFollow{}
-	mi := &file_admin_proto_msgTypes[21]
+	mi := &file_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1504,7 +1584,7 @@ func (x *GroupFollow) String() string {
 func (*GroupFollow) ProtoMessage() {}
 
 func (x *GroupFollow) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[21]
+	mi := &file_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1517,7 +1597,7 @@ func (x *GroupFollow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupFollow.ProtoReflect.Descriptor instead.
 func (*GroupFollow) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{21}
+	return file_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GroupFollow) GetGroup() uint32 {
@@ -1641,8 +1721,10 @@ const file_admin_proto_rawDesc = "" +
 	"\atrouble\x18\r \x01(\tR\atrouble\"\x13\n" +
 	"\x11AcceptLossRequest\"\x14\n" +
 	"\x12AcceptLossResponse\"\x0e\n" +
-	"\fScrubRequest\"\r\n" +
-	"\vInfoRequest\"\xc0\x04\n" +
+	"\fScrubRequest\"\x11\n" +
+	"\x0fNodeExitRequest\"\x12\n" +
+	"\x10NodeExitResponse\"\r\n" +
+	"\vInfoRequest\"\xde\x04\n" +
 	"\fInfoResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x1c\n" +
 	"\taddresses\x18\x02 \x03(\tR\taddresses\x12\x18\n" +
@@ -1662,7 +1744,8 @@ const file_admin_proto_rawDesc = "" +
 	"\bstanding\x18\x0f \x01(\v2\x12.cairn.v1.StandingR\bstanding\x12\x18\n" +
 	"\amissing\x18\x10 \x01(\x04R\amissing\x12+\n" +
 	"\ahealing\x18\x11 \x01(\v2\x11.cairn.v1.HealingR\ahealing\x121\n" +
-	"\tscrubbing\x18\x12 \x01(\v2\x13.cairn.v1.ScrubbingR\tscrubbing\"\xd3\x01\n" +
+	"\tscrubbing\x18\x12 \x01(\v2\x13.cairn.v1.ScrubbingR\tscrubbing\x12\x1c\n" +
+	"\tdeparture\x18\x13 \x01(\tR\tdeparture\"\xd3\x01\n" +
 	"\aHealing\x12\x16\n" +
 	"\x06shards\x18\x01 \x01(\x04R\x06shards\x12\x18\n" +
 	"\awritten\x18\x02 \x01(\x04R\awritten\x12\x12\n" +
@@ -1706,10 +1789,11 @@ const file_admin_proto_rawDesc = "" +
 	"ListGroups\x12\x1b.cairn.v1.ListGroupsRequest\x1a\x1c.cairn.v1.ListGroupsResponse\x12;\n" +
 	"\x06Status\x12\x17.cairn.v1.StatusRequest\x1a\x18.cairn.v1.StatusResponse\x12G\n" +
 	"\n" +
-	"AcceptLoss\x12\x1b.cairn.v1.AcceptLossRequest\x1a\x1c.cairn.v1.AcceptLossResponse2x\n" +
+	"AcceptLoss\x12\x1b.cairn.v1.AcceptLossRequest\x1a\x1c.cairn.v1.AcceptLossResponse2\xb7\x01\n" +
 	"\tNodeAdmin\x125\n" +
 	"\x04Info\x12\x15.cairn.v1.InfoRequest\x1a\x16.cairn.v1.InfoResponse\x124\n" +
-	"\x05Scrub\x12\x16.cairn.v1.ScrubRequest\x1a\x13.cairn.v1.ScrubbingB+Z)github.com/cairnstorage/cairn/proto/pb;pbb\x06proto3"
+	"\x05Scrub\x12\x16.cairn.v1.ScrubRequest\x1a\x13.cairn.v1.Scrubbing\x12=\n" +
+	"\x04Exit\x12\x19.cairn.v1.NodeExitRequest\x1a\x1a.cairn.v1.NodeExitResponseB+Z)github.com/cairnstorage/cairn/proto/pb;pbb\x06proto3"
 
 var (
 	file_admin_proto_rawDescOnce sync.Once
@@ -1723,7 +1807,7 @@ func file_admin_proto_rawDescGZIP() []byte {
 	return file_admin_proto_rawDescData
 }
 
-var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
 var file_admin_proto_goTypes = []any{
 	(*CreateProjectRequest)(nil), // 0: cairn.v1.CreateProjectRequest
 	(*GetProjectRequest)(nil),    // 1: cairn.v1.GetProjectRequest
@@ -1741,23 +1825,25 @@ var file_admin_proto_goTypes = []any{
 	(*AcceptLossRequest)(nil),    // 13: cairn.v1.AcceptLossRequest
 	(*AcceptLossResponse)(nil),   // 14: cairn.v1.AcceptLossResponse
 	(*ScrubRequest)(nil),         // 15: cairn.v1.ScrubRequest
-	(*InfoRequest)(nil),          // 16: cairn.v1.InfoRequest
-	(*InfoResponse)(nil),         // 17: cairn.v1.InfoResponse
-	(*Healing)(nil),              // 18: cairn.v1.Healing
-	(*Scrubbing)(nil),            // 19: cairn.v1.Scrubbing
-	(*DataDir)(nil),              // 20: cairn.v1.DataDir
-	(*GroupFollow)(nil),          // 21: cairn.v1.GroupFollow
-	(*Standing)(nil),             // 22: cairn.v1.Standing
+	(*NodeExitRequest)(nil),      // 16: cairn.v1.NodeExitRequest
+	(*NodeExitResponse)(nil),     // 17: cairn.v1.NodeExitResponse
+	(*InfoRequest)(nil),          // 18: cairn.v1.InfoRequest
+	(*InfoResponse)(nil),         // 19: cairn.v1.InfoResponse
+	(*Healing)(nil),              // 20: cairn.v1.Healing
+	(*Scrubbing)(nil),            // 21: cairn.v1.Scrubbing
+	(*DataDir)(nil),              // 22: cairn.v1.DataDir
+	(*GroupFollow)(nil),          // 23: cairn.v1.GroupFollow
+	(*Standing)(nil),             // 24: cairn.v1.Standing
 }
 var file_admin_proto_depIdxs = []int32{
 	2,  // 0: cairn.v1.ListProjectsResponse.projects:type_name -> cairn.v1.Project
 	7,  // 1: cairn.v1.ListNodesResponse.nodes:type_name -> cairn.v1.NodeInfo
 	10, // 2: cairn.v1.ListGroupsResponse.groups:type_name -> cairn.v1.GroupInfo
-	20, // 3: cairn.v1.InfoResponse.data:type_name -> cairn.v1.DataDir
-	21, // 4: cairn.v1.InfoResponse.groups:type_name -> cairn.v1.GroupFollow
-	22, // 5: cairn.v1.InfoResponse.standing:type_name -> cairn.v1.Standing
-	18, // 6: cairn.v1.InfoResponse.healing:type_name -> cairn.v1.Healing
-	19, // 7: cairn.v1.InfoResponse.scrubbing:type_name -> cairn.v1.Scrubbing
+	22, // 3: cairn.v1.InfoResponse.data:type_name -> cairn.v1.DataDir
+	23, // 4: cairn.v1.InfoResponse.groups:type_name -> cairn.v1.GroupFollow
+	24, // 5: cairn.v1.InfoResponse.standing:type_name -> cairn.v1.Standing
+	20, // 6: cairn.v1.InfoResponse.healing:type_name -> cairn.v1.Healing
+	21, // 7: cairn.v1.InfoResponse.scrubbing:type_name -> cairn.v1.Scrubbing
 	0,  // 8: cairn.v1.Admin.CreateProject:input_type -> cairn.v1.CreateProjectRequest
 	1,  // 9: cairn.v1.Admin.GetProject:input_type -> cairn.v1.GetProjectRequest
 	3,  // 10: cairn.v1.Admin.ListProjects:input_type -> cairn.v1.ListProjectsRequest
@@ -1765,19 +1851,21 @@ var file_admin_proto_depIdxs = []int32{
 	8,  // 12: cairn.v1.Admin.ListGroups:input_type -> cairn.v1.ListGroupsRequest
 	11, // 13: cairn.v1.Admin.Status:input_type -> cairn.v1.StatusRequest
 	13, // 14: cairn.v1.Admin.AcceptLoss:input_type -> cairn.v1.AcceptLossRequest
-	16, // 15: cairn.v1.NodeAdmin.Info:input_type -> cairn.v1.InfoRequest
+	18, // 15: cairn.v1.NodeAdmin.Info:input_type -> cairn.v1.InfoRequest
 	15, // 16: cairn.v1.NodeAdmin.Scrub:input_type -> cairn.v1.ScrubRequest
-	2,  // 17: cairn.v1.Admin.CreateProject:output_type -> cairn.v1.Project
-	2,  // 18: cairn.v1.Admin.GetProject:output_type -> cairn.v1.Project
-	4,  // 19: cairn.v1.Admin.ListProjects:output_type -> cairn.v1.ListProjectsResponse
-	6,  // 20: cairn.v1.Admin.ListNodes:output_type -> cairn.v1.ListNodesResponse
-	9,  // 21: cairn.v1.Admin.ListGroups:output_type -> cairn.v1.ListGroupsResponse
-	12, // 22: cairn.v1.Admin.Status:output_type -> cairn.v1.StatusResponse
-	14, // 23: cairn.v1.Admin.AcceptLoss:output_type -> cairn.v1.AcceptLossResponse
-	17, // 24: cairn.v1.NodeAdmin.Info:output_type -> cairn.v1.InfoResponse
-	19, // 25: cairn.v1.NodeAdmin.Scrub:output_type -> cairn.v1.Scrubbing
-	17, // [17:26] is the sub-list for method output_type
-	8,  // [8:17] is the sub-list for method input_type
+	16, // 17: cairn.v1.NodeAdmin.Exit:input_type -> cairn.v1.NodeExitRequest
+	2,  // 18: cairn.v1.Admin.CreateProject:output_type -> cairn.v1.Project
+	2,  // 19: cairn.v1.Admin.GetProject:output_type -> cairn.v1.Project
+	4,  // 20: cairn.v1.Admin.ListProjects:output_type -> cairn.v1.ListProjectsResponse
+	6,  // 21: cairn.v1.Admin.ListNodes:output_type -> cairn.v1.ListNodesResponse
+	9,  // 22: cairn.v1.Admin.ListGroups:output_type -> cairn.v1.ListGroupsResponse
+	12, // 23: cairn.v1.Admin.Status:output_type -> cairn.v1.StatusResponse
+	14, // 24: cairn.v1.Admin.AcceptLoss:output_type -> cairn.v1.AcceptLossResponse
+	19, // 25: cairn.v1.NodeAdmin.Info:output_type -> cairn.v1.InfoResponse
+	21, // 26: cairn.v1.NodeAdmin.Scrub:output_type -> cairn.v1.Scrubbing
+	17, // 27: cairn.v1.NodeAdmin.Exit:output_type -> cairn.v1.NodeExitResponse
+	18, // [18:28] is the sub-list for method output_type
+	8,  // [8:18] is the sub-list for method input_type
 	8,  // [8:8] is the sub-list for extension type_name
 	8,  // [8:8] is the sub-list for extension extendee
 	0,  // [0:8] is the sub-list for field type_name
@@ -1795,7 +1883,7 @@ func file_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_proto_rawDesc), len(file_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   22,
+			NumMessages:   24,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

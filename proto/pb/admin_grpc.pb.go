@@ -361,6 +361,7 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 const (
 	NodeAdmin_Info_FullMethodName  = "/cairn.v1.NodeAdmin/Info"
 	NodeAdmin_Scrub_FullMethodName = "/cairn.v1.NodeAdmin/Scrub"
+	NodeAdmin_Exit_FullMethodName  = "/cairn.v1.NodeAdmin/Exit"
 )
 
 // NodeAdminClient is the client API for NodeAdmin service.
@@ -372,6 +373,9 @@ type NodeAdminClient interface {
 	Info(ctx context.Context, in *InfoRequest, opts ...grpc.CallOption) (*InfoResponse, error)
 	// Scrub reads all shards at full speed, and answers when that is done.
 	Scrub(ctx context.Context, in *ScrubRequest, opts ...grpc.CallOption) (*Scrubbing, error)
+	// Exit asks the satellite to replace the node in all its groups. Info tells
+	// how that goes.
+	Exit(ctx context.Context, in *NodeExitRequest, opts ...grpc.CallOption) (*NodeExitResponse, error)
 }
 
 type nodeAdminClient struct {
@@ -402,6 +406,16 @@ func (c *nodeAdminClient) Scrub(ctx context.Context, in *ScrubRequest, opts ...g
 	return out, nil
 }
 
+func (c *nodeAdminClient) Exit(ctx context.Context, in *NodeExitRequest, opts ...grpc.CallOption) (*NodeExitResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(NodeExitResponse)
+	err := c.cc.Invoke(ctx, NodeAdmin_Exit_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // NodeAdminServer is the server API for NodeAdmin service.
 // All implementations must embed UnimplementedNodeAdminServer
 // for forward compatibility.
@@ -411,6 +425,9 @@ type NodeAdminServer interface {
 	Info(context.Context, *InfoRequest) (*InfoResponse, error)
 	// Scrub reads all shards at full speed, and answers when that is done.
 	Scrub(context.Context, *ScrubRequest) (*Scrubbing, error)
+	// Exit asks the satellite to replace the node in all its groups. Info tells
+	// how that goes.
+	Exit(context.Context, *NodeExitRequest) (*NodeExitResponse, error)
 	mustEmbedUnimplementedNodeAdminServer()
 }
 
@@ -426,6 +443,9 @@ func (UnimplementedNodeAdminServer) Info(context.Context, *InfoRequest) (*InfoRe
 }
 func (UnimplementedNodeAdminServer) Scrub(context.Context, *ScrubRequest) (*Scrubbing, error) {
 	return nil, status.Error(codes.Unimplemented, "method Scrub not implemented")
+}
+func (UnimplementedNodeAdminServer) Exit(context.Context, *NodeExitRequest) (*NodeExitResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Exit not implemented")
 }
 func (UnimplementedNodeAdminServer) mustEmbedUnimplementedNodeAdminServer() {}
 func (UnimplementedNodeAdminServer) testEmbeddedByValue()                   {}
@@ -484,6 +504,24 @@ func _NodeAdmin_Scrub_Handler(srv interface{}, ctx context.Context, dec func(int
 	return interceptor(ctx, in, info, handler)
 }
 
+func _NodeAdmin_Exit_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(NodeExitRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeAdminServer).Exit(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeAdmin_Exit_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeAdminServer).Exit(ctx, req.(*NodeExitRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // NodeAdmin_ServiceDesc is the grpc.ServiceDesc for NodeAdmin service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -498,6 +536,10 @@ var NodeAdmin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Scrub",
 			Handler:    _NodeAdmin_Scrub_Handler,
+		},
+		{
+			MethodName: "Exit",
+			Handler:    _NodeAdmin_Exit_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

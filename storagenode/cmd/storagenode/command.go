@@ -61,7 +61,7 @@ func newRoot() *cobra.Command {
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(newRunCommand(), newInfoCommand(), newScrubCommand(), newFsckCommand(), newRebuildCommand())
+	root.AddCommand(newRunCommand(), newInfoCommand(), newScrubCommand(), newExitCommand(), newFsckCommand(), newRebuildCommand())
 	return root
 }
 

@@ -30,8 +30,9 @@ type nodeInfo struct {
 	Free        uint64      `json:"free_bytes"`
 	Shards      uint64      `json:"shards"`
 	Staged      uint64      `json:"staged"`
-	Missing     uint64      `json:"missing"`  // live shards that are not held
-	Standing    *standing   `json:"standing"` // null: the satellite has not told
+	Missing     uint64      `json:"missing"`   // live shards that are not held
+	Standing    *standing   `json:"standing"`  // null: the satellite has not told
+	Departure   string      `json:"departure"` // file with the satellite's word that the node may go
 	Healing     healing     `json:"healing"`
 	Scrubbing   scrubbing   `json:"scrubbing"`
 	Data        []dataInfo  `json:"data"`
@@ -108,7 +109,7 @@ func newInfo(res *pb.InfoResponse) (*nodeInfo, error) {
 		ID: id, Addresses: res.Addresses, Version: res.Version, Started: time.Unix(res.Started, 0).UTC(),
 		Satellite: res.Satellite, Trouble: res.Trouble,
 		Capacity: res.Capacity, Used: res.Used, Free: res.Free, Shards: res.Shards, Staged: res.Staged,
-		Missing: res.Missing, Standing: newStanding(res.Standing),
+		Missing: res.Missing, Standing: newStanding(res.Standing), Departure: res.Departure,
 		Healing: newHealing(res.Healing), Scrubbing: newScrubbing(res.Scrubbing),
 		Data: []dataInfo{}, Groups: []groupInfo{},
 	}
@@ -157,6 +158,9 @@ func (i *nodeInfo) print(out io.Writer) error {
 	fmt.Fprintf(w, "last check-in\t%s\n", checkIn)
 	if i.Standing != nil {
 		i.Standing.print(w)
+	}
+	if i.Departure != "" {
+		fmt.Fprintf(w, "departure\tsigned by the satellite, in %s: the node may be stopped and its directory removed\n", i.Departure)
 	}
 	fmt.Fprintf(w, "space\t%s used, %s free of %s\n", humanize.IBytes(i.Used), humanize.IBytes(i.Free), humanize.IBytes(i.Capacity))
 	fmt.Fprintf(w, "shards\t%d, of which %d staged; %d missing\n", i.Shards, i.Staged, i.Missing)

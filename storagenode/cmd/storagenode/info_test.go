@@ -17,6 +17,7 @@ func testInfo() *pb.InfoResponse {
 			State: pb.NodeState_NODE_STATE_EXITING, Reason: "the operator asked", Since: 1_700_000_100,
 			Proved: 12345, Failed: 2, Suspicion: 0.168, Presence: 0.9987, Full: true, Slots: 5, Leaving: 2,
 		},
+		Departure: "/dir/departure.json",
 		Healing:   &pb.Healing{Shards: 40, Written: 10 << 20, Read: 40 << 20, Failed: 2, Bad: 1, Left: 6 << 20, Rate: 1 << 20, Seconds: 6},
 		Scrubbing: &pb.Scrubbing{Shards: 900, Damaged: 7, Unreadable: 1, Finished: 1_700_000_050},
 		Data:      []*pb.DataDir{{Path: "/data", Used: 1 << 30, Free: 1 << 40, Shards: 1000}},
@@ -38,6 +39,7 @@ standing       exiting since 2023-11-14T22:15:00Z: the operator asked
 audits         12345 proved, 2 failed, 17 % of the way to disqualification
 presence       99.87 %
 slots          5, 2 still to be handed over
+departure      signed by the satellite, in /dir/departure.json: the node may be stopped and its directory removed
 space          1.0 GiB used, 1023 GiB free of 1.0 TiB
 shards         1000, of which 3 staged; 7 missing
 healing        40 shards made (10 MiB of 40 MiB read); 6.0 MiB to make, 1.0 MiB/s, 6s left; 2 attempts failed; 1 segments were encoded wrong by their uplinks
