@@ -49,7 +49,7 @@ func (s *Store) Advance(group uint32, entries []Entry) error {
 	for {
 		part := entries[:min(len(entries), advanceBatch)]
 		entries = entries[len(part):]
-		plan := func() ([]change, int, error) { return s.plan(group, part, false) }
+		plan := func() ([]change, int, error) { return s.plan(group, part) }
 		if err := s.carryOut(group, plan, lastSeq(part)); err != nil {
 			return fmt.Errorf("follow the journal of group %d: %w", group, err)
 		}
@@ -161,26 +161,26 @@ func setCursor(txn *badger.Txn, group uint32, seq uint64) error {
 	return txn.Set(cursorKey(group), binary.BigEndian.AppendUint64(nil, newest))
 }
 
-// plan works out what entries come to, and by how much the number of missing
-// shards changes. The newest entry of a segment decides. A directory whose
-// cursor is past an entry is not told again what is missing, unless again is
-// set.
-func (s *Store) plan(group uint32, entries []Entry, again bool) (changes []change, missing int, err error) {
-	newest := make(map[Key]Entry, len(entries))
+// newest gives the newest entry of each segment, which decides.
+func newest(group uint32, entries []Entry) map[Key]Entry {
+	last := make(map[Key]Entry, len(entries))
 	for _, e := range entries {
-		newest[Key{Segment: e.Segment, Group: group}] = e
+		last[Key{Segment: e.Segment, Group: group}] = e
 	}
+	return last
+}
+
+// plan works out what entries come to, and by how much the number of missing
+// shards changes.
+func (s *Store) plan(group uint32, entries []Entry) (changes []change, missing int, err error) {
 	cursors := make([]uint64, len(s.dirs))
 	for i, d := range s.dirs {
-		if again {
-			break
-		}
 		if cursors[i], err = d.index.cursor(group); err != nil {
 			return nil, 0, err
 		}
 	}
 	changes = make([]change, len(s.dirs))
-	for key, e := range newest {
+	for key, e := range newest(group, entries) {
 		n, err := s.planOne(changes, key, e, e.Seq, func(dir int) bool { return cursors[dir] < e.Seq })
 		if err != nil {
 			return nil, 0, err

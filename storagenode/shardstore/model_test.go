@@ -150,7 +150,7 @@ func (m *model) appendLive(s sample) {
 
 // confirm has the journal say that a shard is live, tombstone that it is gone.
 func (m *model) confirm() {
-	if _, s := m.pick(); s != nil {
+	if _, s := m.pick(); s != nil && !m.isBuried(s.sample) { // no segment lives twice
 		m.appendLive(s.sample)
 		m.advance(s.meta.Group)
 	}
@@ -350,7 +350,7 @@ func TestModel(t *testing.T) {
 			}{
 				{30, m.put}, {3, m.putAgain}, {5, m.abort}, {15, m.confirm}, {8, m.tombstone},
 				{4, m.expire}, {1, m.reopen}, {2, m.crash}, {1, m.rebuild}, {3, m.compare},
-				{5, m.verify}, {4, m.damage}, {3, m.heal}, {4, m.resync}, {1, m.release}, {1, m.rewind},
+				{5, m.verify}, {4, m.damage}, {3, m.heal}, {4, m.resync}, {2, m.rollback}, {1, m.release}, {1, m.rewind},
 			}
 			total := 0
 			for _, o := range ops {

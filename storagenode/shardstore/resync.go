@@ -2,36 +2,38 @@ package shardstore
 
 import (
 	"fmt"
+	"sort"
 
-	"github.com/cairnstorage/cairn/proto/seqset"
+	"github.com/cairnstorage/cairn/proto/order"
 	"github.com/dgraph-io/badger/v4"
 )
 
-// Resync follows a journal that was trimmed, from which entries that do not
+// Resync follows a journal that was trimmed up to to, where entries that do not
 // count any more are gone: live ones with a tombstone, and such tombstones. next
 // gives what is left, from the beginning of the journal up to the entry numbered
 // to, in order, some at a time, and nothing at the end. All of it is done as in
 // Advance. After that,
 //
-//   - shards that are live by a number up to to that did not come are deleted,
-//     and marks with such numbers are taken out: a tombstone has gone by unseen;
+//   - shards that are live by a number up to to, but were not told of by it, are
+//     deleted, and such marks are taken out: a tombstone has gone by unseen, or
+//     the satellite has lost entries and given out their numbers again;
 //   - staged shards of which nothing was said stay: they expire;
 //   - and at last the cursor is at to, unless it is ahead of that.
 //
-// It has to begin at the beginning, wherever the cursor is, and to go to the end
-// of the journal, since a tombstone that was trimmed may have been for an entry
-// before the cursor, and a segment whose number does not come may be told of
-// again later.
+// What the journal is known to have said of a segment after to goes before that,
+// and is to be followed after it. It has to begin at the beginning, wherever the
+// cursor is, since a tombstone that was trimmed may have been for an entry before
+// the cursor. A live entry that another of its segment has overtaken may be left
+// out only if that comes.
 //
 // If it fails, or the process ends, it is to be called again: what was done
-// already is harmless. No Advance of the group may run beside it. It holds 16
-// bytes in memory for each run of live numbers. Errors: ErrFull, and those of
-// next.
+// already is harmless. No Advance of the group may run beside it. It holds 24
+// bytes in memory for each live entry. Errors: ErrFull, and those of next.
 func (s *Store) Resync(group uint32, to uint64, next func() ([]Entry, error)) error {
-	numbers, err := s.followAll(group, to, next)
+	told, err := s.followAll(group, to, next)
 	if err == nil {
 		_, err = s.deleteAll(group, to, func(key Key, seq uint64) bool {
-			return key.Group == group && seq != 0 && seq <= to && !numbers.Contains(seq)
+			return key.Group == group && seq != 0 && seq <= to && !told.has(key.Segment, seq)
 		})
 	}
 	if err == nil {
@@ -43,13 +45,24 @@ func (s *Store) Resync(group uint32, to uint64, next func() ([]Entry, error)) er
 	return nil
 }
 
-// followAll does what all entries say and gives the numbers of the live ones.
-func (s *Store) followAll(group uint32, to uint64, next func() ([]Entry, error)) (live seqset.Set, err error) {
+// A liveList is what was told to be live, by number.
+type liveList []struct {
+	seq     uint64
+	segment order.SegmentID
+}
+
+func (l liveList) has(segment order.SegmentID, seq uint64) bool {
+	i := sort.Search(len(l), func(i int) bool { return l[i].seq >= seq })
+	return i < len(l) && l[i].seq == seq && l[i].segment == segment
+}
+
+// followAll does what all entries say and tells which are live.
+func (s *Store) followAll(group uint32, to uint64, next func() ([]Entry, error)) (told liveList, err error) {
 	last := uint64(0)
 	for {
 		page, err := next()
 		if err != nil || len(page) == 0 {
-			return live, err
+			return told, err
 		}
 		if err := checkOrder(last, page); err != nil {
 			return nil, err
@@ -60,27 +73,37 @@ func (s *Store) followAll(group uint32, to uint64, next func() ([]Entry, error))
 		for len(page) > 0 {
 			part := page[:min(len(page), advanceBatch)]
 			page = page[len(part):]
-			plan := func() ([]change, int, error) { return s.plan(group, part, true) }
+			plan := func() ([]change, int, error) { return s.planTrimmed(group, part, to) }
 			if err := s.carryOut(group, plan, 0); err != nil {
 				return nil, err
 			}
-			live = addLive(live, part)
+			for _, e := range part {
+				if e.Live {
+					told = append(told, liveList{{e.Seq, e.Segment}}...)
+				}
+			}
 		}
 	}
 }
 
-// addLive adds the numbers of live entries that come after all in the set.
-func addLive(numbers seqset.Set, entries []Entry) seqset.Set {
-	for _, e := range entries {
-		switch n := len(numbers); {
-		case !e.Live:
-		case n > 0 && numbers[n-1].Last+1 == e.Seq:
-			numbers[n-1].Last = e.Seq
-		default:
-			numbers = append(numbers, seqset.Run{First: e.Seq, Last: e.Seq})
+// planTrimmed is plan for entries of a trimmed journal. What is not held is
+// missing, also where a cursor is past it. A number up to to that is known of a
+// segment may be one that has another meaning by now, so that a live entry goes
+// before it.
+func (s *Store) planTrimmed(group uint32, entries []Entry, to uint64) (changes []change, missing int, err error) {
+	changes = make([]change, len(s.dirs))
+	for key, e := range newest(group, entries) {
+		upTo := e.Seq
+		if e.Live {
+			upTo = to
 		}
+		n, err := s.planOne(changes, key, e, upTo, func(int) bool { return true })
+		if err != nil {
+			return nil, 0, err
+		}
+		missing += n
 	}
-	return numbers
+	return changes, missing, nil
 }
 
 func (s *Store) planNothing() ([]change, int, error) { return make([]change, len(s.dirs)), 0, nil }

@@ -8,19 +8,40 @@ import (
 // What the model does without a journal.
 
 // resync has a group's journal grow and be trimmed before the store has read it.
+// It is read so up to where it was trimmed, or further.
 func (m *model) resync() {
 	group := uint32(1 + m.rng.IntN(3))
 	m.grow(group)
 	head := uint64(len(m.journal[group]))
 	base := m.rng.Uint64N(head + 1)
-	for m.resyncTo(group, base) != nil {
+	m.compareTo(group, base, base+m.rng.Uint64N(head-base+1))
+}
+
+// rollback has the satellite lose the end of a journal, go on from there, and
+// then behind where it was.
+func (m *model) rollback() {
+	group := uint32(1 + m.rng.IntN(3))
+	lost := m.journal[group]
+	m.journal[group] = slices.Clone(lost[:m.rng.IntN(len(lost)+1)])
+	m.grow(group)
+	for len(m.journal[group]) <= len(lost) {
+		m.appendEntry(group, Entry{}) // filler
+	}
+	base := uint64(len(m.journal[group]))
+	m.compareTo(group, base, base)
+}
+
+// compareTo has the store follow a journal that was trimmed to base.
+func (m *model) compareTo(group uint32, base, to uint64) {
+	for m.resyncTo(group, base, to) != nil {
 		if m.rng.IntN(2) == 0 {
 			m.crash()
 		}
 	}
-	if now, err := m.store.Cursor(group); now != head || err != nil {
-		m.t.Fatalf("cursor %d after resync to %d, %v", now, head, err)
+	if now, err := m.store.Cursor(group); now < to || err != nil {
+		m.t.Fatalf("cursor %d after resync to %d, %v", now, to, err)
 	}
+	m.check("advance", m.store.Advance(group, m.journal[group][to:]))
 	m.settleGroup(group, base)
 }
 
@@ -33,7 +54,7 @@ func (m *model) grow(group uint32) {
 			m.made = append(m.made, newSample(m.next, 64*(1+m.rng.IntN(100))))
 		}
 		switch s := m.made[n]; {
-		case s.meta.Group != group || m.isBuried(s): // no segment lives twice
+		case s.meta.Group != group || m.isBuried(s):
 		case m.rng.IntN(3) > 0:
 			m.appendLive(s)
 		default:
@@ -48,14 +69,14 @@ func (m *model) isBuried(s sample) bool {
 
 // resyncTo gives the store a journal that was trimmed up to base. Its disks may
 // be full at any moment, or the satellite gone.
-func (m *model) resyncTo(group uint32, base uint64) error {
+func (m *model) resyncTo(group uint32, base, to uint64) error {
 	if m.rng.IntN(2) == 0 {
 		m.calls.Store(2 + m.rng.Int64N(20))
 	}
 	defer m.calls.Store(0)
-	left := m.trimmed(group, base)
+	left := m.trimmed(group, base, to)
 	errGone := errors.New("the satellite is gone")
-	err := m.store.Resync(group, uint64(len(m.journal[group])), func() ([]Entry, error) {
+	err := m.store.Resync(group, to, func() ([]Entry, error) {
 		if m.rng.IntN(10) == 0 {
 			return nil, errGone
 		}
@@ -72,15 +93,15 @@ func (m *model) resyncTo(group uint32, base uint64) error {
 // trimmed leaves out of a journal what does not count any more up to base:
 // tombstones and what they bury, and some of the live entries that others have
 // overtaken.
-func (m *model) trimmed(group uint32, base uint64) []Entry {
+func (m *model) trimmed(group uint32, base, to uint64) []Entry {
 	last, buried := make(map[Key]uint64), make(map[Key]bool)
-	for _, e := range m.journal[group] {
+	for _, e := range m.journal[group][:to] {
 		key := Key{Segment: e.Segment}
 		last[key] = e.Seq
 		buried[key] = buried[key] || !e.Live && e.Seq <= base
 	}
 	var left []Entry
-	for _, e := range m.journal[group] {
+	for _, e := range m.journal[group][:to] {
 		key := Key{Segment: e.Segment}
 		if e.Seq > base || !buried[key] && (last[key] == e.Seq || m.rng.IntN(2) == 0) {
 			left = append(left, e)
@@ -99,7 +120,9 @@ func (m *model) settleGroup(group uint32, base uint64) {
 	for n, s := range m.held {
 		e, said := last[s.meta.Key]
 		switch {
-		case !said:
+		case s.meta.Group != group || !said && s.seq == 0:
+		case !said: // lost by the satellite
+			delete(m.held, n)
 		case e.Live:
 			s.seq = e.Seq
 		case s.seq != 0 || e.Seq > base:

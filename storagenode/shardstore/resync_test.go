@@ -103,6 +103,27 @@ func TestResync(t *testing.T) {
 	}
 }
 
+// TestResyncRollback: a satellite has lost entries, given out some of their
+// numbers again and then trimmed its journal behind them all.
+func TestResyncRollback(t *testing.T) {
+	s := openStore(t, testConfig(t))
+	x := sameGroup(6)
+	kept, lower, higher, lost, taker, marked := x[0], x[1], x[2], x[3], x[4], x[5]
+	mustPut(t, s, kept, lower, higher, lost)
+	mustAdvance(t, s, 1, kept.entry(1), higher.entry(2), lost.entry(3), marked.entry(4), lower.entry(5))
+	wantUsage(t, s, 4, 0, 1)
+	mustResync(t, s, 1, 7, kept.entry(1), lower.entry(2), taker.entry(3), higher.entry(4))
+	for range 2 {
+		wantSeq(t, s, kept, 1)
+		wantSeq(t, s, lower, 2)
+		wantSeq(t, s, higher, 4)
+		wantUsage(t, s, 3, 0, 1)
+		wantMissing(t, s, 1, taker.missing(3))
+		mustAdvance(t, s, 1, Entry{Seq: 8, Segment: order.SegmentID{9}})
+	}
+	wantCursor(t, s, 1, 8)
+}
+
 // TestResyncFails: when the journal cannot be read to its end, nothing is
 // deleted that it did not bury, and the cursor stays.
 func TestResyncFails(t *testing.T) {
