@@ -34,7 +34,7 @@ import (
 type Config struct {
 	Dir       string        // identity, state and, unless Data says otherwise, shards
 	Data      []string      // data directories; empty: DIR/data
-	Replaced  []string      // of those, the ones whose old content is lost for good
+	Replaced  []string      // data directories, in Data or not any more, whose old content is lost for good
 	Satellite string        // multiaddr ending in /p2p/ID, or the path of a file with one
 	Listen    []string      // multiaddrs; empty: TCP on all of IPv4. Port 0 becomes one that is kept over restarts
 	Announce  []string      // multiaddrs to be reached at, when they differ from Listen
@@ -199,45 +199,6 @@ func (n *Node) openDir() (err error) {
 	}
 	n.openExit()
 	return nil
-}
-
-// openStore opens the shards in all data directories that can be used.
-func (n *Node) openStore() (err error) {
-	known := n.state.known()
-	for _, path := range n.config.Replaced {
-		if path, err = filepath.Abs(path); err != nil {
-			return err
-		}
-		delete(known, path)
-	}
-	n.store, err = shardstore.Open(shardstore.Config{
-		Dirs:     n.config.Data,
-		Known:    known,
-		Capacity: n.config.Capacity,
-		Reserve:  n.config.Reserve,
-		Logger:   n.log,
-		Now:      n.config.Now,
-		Random:   n.config.Random,
-	})
-	if err != nil {
-		return explainStore(err, n.config.Dir)
-	}
-	ids := make(map[string]string)
-	for _, d := range n.store.Usage().Dirs {
-		ids[d.Path] = d.ID
-	}
-	return n.state.setData(ids)
-}
-
-// explainStore adds what can be done about an error of shardstore.Open.
-func explainStore(err error, dir string) error {
-	switch {
-	case errors.Is(err, shardstore.ErrIndex):
-		return fmt.Errorf("%w; to make it again from the volumes, run: storagenode rebuild-index --dir %s", err, dir)
-	case errors.Is(err, shardstore.ErrLost):
-		return fmt.Errorf("%w; if its shards are lost for good, start once with --replaced and that directory", err)
-	}
-	return err
 }
 
 // openHost starts listening.

@@ -265,7 +265,7 @@ func TestState(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(s.bind(satellite.key.ID()), s.setPort("a", "b"), s.setData(map[string]string{"d": "id", "bad": ""})); err != nil {
+	if err := errors.Join(s.bind(satellite.key.ID()), s.setPort("a", "b"), s.setData(map[string]string{"d": "id", "bad": ""}, nil)); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {

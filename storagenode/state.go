@@ -179,11 +179,15 @@ func (s *state) known() map[string]string {
 	return maps.Clone(s.data)
 }
 
-// setData remembers data directories, by path.
-func (s *state) setData(ids map[string]string) error {
+// setData remembers data directories, by path, and forgets those that were given
+// up.
+func (s *state) setData(ids map[string]string, gone []string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	changed := false
+	changed := len(gone) > 0
+	for _, path := range gone {
+		delete(s.data, path)
+	}
 	for path, id := range ids {
 		if id != "" && s.data[path] != id {
 			s.data[path] = id

@@ -146,7 +146,7 @@ func newRunCommand() *cobra.Command {
 	f.StringArrayVar(&c.Announce, "announce", nil, "`multiaddr` to be reached at, when it is not one listened at; may be repeated")
 	f.BoolVar(&c.QUIC, "quic", false, "speak QUIC as well; --listen says where")
 	f.StringArrayVar(&c.Data, "data", nil, "`directory` for shards, one per disk; may be repeated (default DIR/data)")
-	f.StringArrayVar(&c.Replaced, "replaced", nil, "data `directory` whose disk was replaced: what it held is lost for good")
+	f.StringArrayVar(&c.Replaced, "replaced", nil, "data `directory` whose disk was replaced, or is not to be used any more: what it held is lost for good")
 	f.StringVar(&capacity, "capacity", "", "most that shards may take up in all, such as 500GB (default: what the disks have)")
 	f.StringVar(&reserve, "reserve", "", "what to leave free on each disk (default 5 %, at least 64MiB, at most 1GiB)")
 	f.StringVar(&healRate, "heal-rate", "", "what to read a second, while idle, to make shards again that are not urgent (default 4MiB)")
