@@ -165,7 +165,7 @@ func TestNodeMetrics(t *testing.T) {
 	satellite := newFakeSatellite(t)
 	c := Config{
 		Dir: shortDir(t), Satellite: satellite.serve(), Listen: []string{"/ip4/127.0.0.1/tcp/0"}, Reserve: 1 << 20,
-		Version: "v1", Logger: testLogger(t), Metrics: "127.0.0.1:0",
+		Version: "v1", Logger: testLogger(t), Metrics: "127.0.0.1:0", Capacity: 1 << 30,
 	}
 	started := time.Now()
 	n, stop := runNode(t, c)
@@ -203,7 +203,7 @@ func TestNodeMetrics(t *testing.T) {
 		{"cairn_node_shards", 3, nil},
 		{"cairn_node_shards_staged", 2, nil},
 		{"cairn_node_shards_missing", 1, nil},
-		{"cairn_node_capacity_bytes", float64(usage.Capacity), nil},
+		{"cairn_node_capacity_bytes", 1 << 30, nil},
 		{"cairn_node_used_bytes", float64(usage.Used), nil},
 		{"cairn_node_data_used_bytes", float64(usage.Used), []string{"dir", usage.Dirs[0].Path}},
 		{"cairn_node_data_shards", 3, nil},

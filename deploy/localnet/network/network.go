@@ -136,6 +136,9 @@ func (n *Network) StopNode(i int) error { return n.nodes[i].stop() }
 // Node is node i, running or not.
 func (n *Network) Node(i int) *storagenode.Node { return n.nodes[i].party }
 
+// Satellite is the satellite, running or not.
+func (n *Network) Satellite() *satellite.Satellite { return n.satellite.party }
+
 // SatelliteAddress is the address of the satellite, ending in /p2p/ID.
 func (n *Network) SatelliteAddress() string { return n.satellite.party.Address() }
 
