@@ -78,7 +78,7 @@ func (s *Satellite) newsOf(id ident.ID, g *group) *pb.GroupNews {
 	if c != nil {
 		n.Claim = c.digest[:]
 	}
-	n.Urgent = s.repairer.urgent(g, slot, successor, c)
+	n.Urgent = s.repairer.urgent(g, id, successor, c)
 	return n
 }
 

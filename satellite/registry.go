@@ -91,13 +91,15 @@ type node struct {
 const (
 	callClaim = iota // by the claim
 	callPeers
+	callReport
 	calls
 )
 
 // bounds holds how many of each call a node may make: a second, and at once.
 var bounds = [calls]struct{ rate, burst float64 }{
-	callClaim: {claimRate, claimBurst},
-	callPeers: {peersRate, peersBurst},
+	callClaim:  {claimRate, claimBurst},
+	callPeers:  {peersRate, peersBurst},
+	callReport: {reportRate, reportBurst},
 }
 
 // openRegistry reads the nodes that are known.

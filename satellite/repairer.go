@@ -288,15 +288,16 @@ func (r *repairer) condition(group uint32) *condition {
 
 // urgent is what a node should heal at once for its slot of a group, the most
 // endangered first.
-func (r *repairer) urgent(g *group, slot int, successor bool, c *claim) []*pb.Urgent {
+func (r *repairer) urgent(g *group, id ident.ID, successor bool, c *claim) []*pb.Urgent {
 	found := r.condition(g.ID)
-	if found == nil || len(g.Nodes) != len(found.Slots) {
+	if found == nil || len(found.Urgent) == 0 && !successor {
 		return nil
 	}
 	lacks := seqset.Set{{First: 1, Last: math.MaxUint64}}
 	if c != nil {
 		lacks = c.Missing.Union(seqset.Of(seqset.Run{First: c.Seq + 1, Last: math.MaxUint64}))
 	}
+	lacks = lacks.Subtract(r.reports.by(g.ID, id))
 	var list []*pb.Urgent
 	add := func(coverage int, numbers seqset.Set) {
 		if len(numbers) > 0 {

@@ -146,6 +146,7 @@ type Satellite struct {
 	requests *requests
 	watched  *observe.Server // nil: by nobody
 	repairer *repairer
+	reports  *reports
 	trouble  atomic.Pointer[meta.Trouble] // nil: none
 
 	now  func() time.Time
@@ -217,6 +218,9 @@ func (s *Satellite) recall(ctx context.Context) (err error) {
 	}
 	s.leases = &leaser{key: s.key, groups: s.groups, nodes: s.registry, now: s.now, rand: s.rand}
 	if s.claims, err = openClaims(ctx, s.meta, s.groups, s.now, s.log); err != nil {
+		return err
+	}
+	if s.reports, err = openReports(ctx, s.meta, s.groups, s.claims); err != nil {
 		return err
 	}
 	s.repairer = newRepairer(s)
@@ -319,6 +323,7 @@ func (s *Satellite) run(ctx context.Context) error {
 	group.Go(func() error { return s.every(ctx, 10*time.Second, "store claims", s.storeClaims) })
 	group.Go(func() error { return s.every(ctx, time.Minute, "expire uploads", s.expire) })
 	group.Go(func() error { return s.every(ctx, s.trimEvery(), "trim journals", s.trim) })
+	group.Go(func() error { return s.every(ctx, time.Minute, "review reports", s.reviewReports) })
 	group.Go(func() error { return s.every(ctx, time.Hour, "forget nodes", s.forgetNodes) })
 	return group.Wait()
 }

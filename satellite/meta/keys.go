@@ -30,6 +30,7 @@ import (
 //	'd' node id:32                            node
 //	'a' node id:32                            standing of a node
 //	'c' group:4 slot:1 node id:32             newest claim of a node on a slot
+//	'q' group:4 seq:8 node id:32              report that a segment was encoded wrong
 //	'f' group:4 slot:1                        slot: since when it has its holder, and a successor
 //	't'                                       trouble
 //
@@ -58,6 +59,7 @@ const (
 	kindStanding    = 'a'
 	kindClaim       = 'c'
 	kindSeat        = 'f'
+	kindReport      = 'q'
 	kindTrouble     = 't'
 )
 

@@ -95,6 +95,9 @@ func values() []value {
 			Signed: &pb.Signed{Body: []byte("body"), Signature: bytes.Repeat([]byte{3}, 64)},
 			Lost:   seqset.Set{{First: 3, Last: 4}, {First: 100, Last: 300}}, LostAt: when,
 		}).encode(), again(pointer(func(v []byte) (Claim, error) { return decodeClaim(ClaimKey{}, v) }))},
+		{"report", (&Report{Segment: id, At: when}).encode(), again(pointer(func(v []byte) (Report, error) {
+			return decodeReport((&Report{Group: 1, Seq: 2, Node: ident.ID{3}}).key(), v)
+		}))},
 		{"slot", (&Seat{Given: 1 << 20, Since: when, Successor: ident.ID{1, 31: 2}, Named: when.Add(time.Hour)}).encode(), again(pointer(func(v []byte) (Seat, error) { return decodeSeat(1, 2, v) }))},
 		{"trouble", (&Trouble{Text: "lost", Since: when, Heads: map[uint32]uint64{3: 1, 1: 1 << 40}}).encode(), again(pointer(decodeTrouble))},
 	}
