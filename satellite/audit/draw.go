@@ -13,9 +13,10 @@ import (
 // be valid.
 type Slot struct {
 	Group   uint32
+	First   uint64 // no live segment has a lower number; 0 stands for 1
 	Seq     uint64
 	Missing seqset.Set
-	Live    uint64 // live segments that the journal has up to Seq
+	Live    uint64 // live segments that the journal has from First to Seq
 }
 
 // Urn holds what one node claims, for challenges to be drawn from. A challenge
@@ -32,7 +33,7 @@ type Urn struct {
 }
 
 // NewUrn fills an urn. A slot weighs as much as it has live segments, less the
-// share of its numbers that is missing.
+// share of its numbers, from First on, that is missing.
 func NewUrn(slots []Slot) Urn {
 	u := Urn{slots: slots, claimed: make([]uint64, len(slots)), weights: make([]uint64, len(slots))}
 	var sum uint64
@@ -40,7 +41,7 @@ func NewUrn(slots []Slot) Urn {
 		u.claimed[i] = s.claimed()
 		if u.claimed[i] > 0 && s.Live > 0 {
 			high, low := bits.Mul64(s.Live, u.claimed[i])
-			weight, _ := bits.Div64(high, low, s.Seq) // at most Live, so it fits
+			weight, _ := bits.Div64(high, low, s.Seq-s.first()+1) // at most Live, so it fits
 			sum += max(weight, 1)
 		}
 		u.weights[i] = sum
@@ -48,11 +49,17 @@ func NewUrn(slots []Slot) Urn {
 	return u
 }
 
-// claimed is how many numbers s claims.
+// first is the least number there is a point in drawing.
+func (s Slot) first() uint64 { return max(s.First, 1) }
+
+// claimed is how many numbers s claims from there on.
 func (s Slot) claimed() uint64 {
-	n := s.Seq
+	if s.Seq < s.first() {
+		return 0
+	}
+	n := s.Seq - s.first() + 1
 	for _, r := range s.Missing {
-		if first, last := max(r.First, 1), min(r.Last, s.Seq); first <= last {
+		if first, last := max(r.First, s.first()), min(r.Last, s.Seq); first <= last {
 			n -= last - first + 1
 		}
 	}
@@ -75,9 +82,10 @@ func (u Urn) Number(slot int, word uint64) uint64 {
 	if u.claimed[slot] == 0 {
 		panic("audit: nothing is claimed of this slot")
 	}
-	n := below(u.claimed[slot], word) + 1
+	lowest := u.slots[slot].first()
+	n := lowest + below(u.claimed[slot], word)
 	for _, r := range u.slots[slot].Missing {
-		first := max(r.First, 1)
+		first := max(r.First, lowest)
 		if first > n {
 			break
 		}

@@ -39,7 +39,7 @@ func TestBelow(t *testing.T) {
 func TestNumber(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 3000 {
-		slot := Slot{Seq: random.Uint64N(30), Live: 1}
+		slot := Slot{First: random.Uint64N(12), Seq: random.Uint64N(30), Live: 1}
 		var runs []seqset.Run
 		for range random.IntN(5) {
 			first := random.Uint64N(35)
@@ -47,7 +47,7 @@ func TestNumber(t *testing.T) {
 		}
 		slot.Missing = seqset.Of(runs...)
 		var claimed []uint64
-		for n := uint64(1); n <= slot.Seq; n++ {
+		for n := max(slot.First, 1); n <= slot.Seq; n++ {
 			if !slot.Missing.Contains(n) {
 				claimed = append(claimed, n)
 			}
@@ -78,6 +78,8 @@ func TestNumberAtTheEnds(t *testing.T) {
 		{Slot{Seq: top, Missing: seqset.Set{{First: 0, Last: top - 1}}}, top, top, 1},
 		{Slot{Seq: top - 1, Missing: seqset.Set{{First: 0, Last: 0}, {First: 3, Last: top}}}, top, 2, 2},
 		{Slot{Seq: 5, Missing: seqset.Set{{First: 6, Last: top}}}, top, 5, 5},
+		{Slot{First: top, Seq: top}, top, top, 1},
+		{Slot{First: 3, Seq: top, Missing: seqset.Set{{First: 0, Last: top - 2}}}, 0, top - 1, 2},
 	} {
 		c.slot.Live = 7
 		urn := NewUrn([]Slot{c.slot})
@@ -103,6 +105,8 @@ func TestSlotByWeight(t *testing.T) {
 		"nothing followed": {[]Slot{{Live: 9}}, []int{0}},
 		"one":              {[]Slot{{Seq: 100, Live: 3}}, []int{3}},
 		"live segments":    {[]Slot{{Seq: 100, Live: 30}, {Seq: 9}, {Seq: 1000, Live: 5}, {Seq: 1, Live: 1}}, []int{30, 0, 5, 1}},
+		"nothing so low":   {[]Slot{{First: 91, Seq: 90, Live: 9}, {First: 91, Seq: 100, Live: 3}}, []int{0, 3}},
+		"trimmed, half":    {[]Slot{{First: 41, Seq: 60, Live: 30, Missing: half}, {Seq: 100, Live: 30}}, []int{15, 30}},
 		"half missing":     {[]Slot{{Seq: 100, Live: 30, Missing: half}, {Seq: 100, Live: 30}}, []int{15, 30}},
 		"all missing":      {[]Slot{{Seq: 100, Live: 30, Missing: all}, {Seq: 100, Live: 7}}, []int{0, 7}},
 		"but one":          {[]Slot{{Seq: 101, Live: 30, Missing: all}, {Seq: 100, Live: 7}}, []int{1, 7}},
