@@ -29,6 +29,7 @@ import (
 //	'm' group:4                               moments: when the journal was how long
 //	'd' node id:32                            node
 //	'a' node id:32                            standing of a node
+//	'w' node id:32 number:8                   evidence against a node
 //	'c' group:4 slot:1 node id:32             newest claim of a node on a slot
 //	'q' group:4 seq:8 node id:32              report that a segment was encoded wrong
 //	'f' group:4 slot:1                        slot: since when it has its holder, and a successor
@@ -57,6 +58,7 @@ const (
 	kindMoments     = 'm'
 	kindNode        = 'd'
 	kindStanding    = 'a'
+	kindEvidence    = 'w'
 	kindClaim       = 'c'
 	kindSeat        = 'f'
 	kindReport      = 'q'
@@ -160,6 +162,11 @@ func momentsKey(id uint32) []byte           { return u32([]byte{kindMoments}, id
 func entryKey(id uint32, seq uint64) []byte { return u64(u32([]byte{kindEntry}, id), seq) }
 func nodeKey(id ident.ID) []byte            { return append([]byte{kindNode}, id[:]...) }
 func standingKey(id ident.ID) []byte        { return append([]byte{kindStanding}, id[:]...) }
+func evidencesKey(id ident.ID) []byte       { return append([]byte{kindEvidence}, id[:]...) }
+func evidenceKey(id ident.ID, number uint64) []byte {
+	return u64(evidencesKey(id), number)
+}
+
 func claimKey(k ClaimKey) []byte {
 	return append(append(u32([]byte{kindClaim}, k.Group), byte(k.Slot)), k.Node[:]...)
 }

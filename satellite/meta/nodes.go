@@ -69,12 +69,26 @@ func (s *Store) deleteAll(ctx context.Context, keys [][]byte) error {
 	return nil
 }
 
-// DeleteNodes forgets nodes and their standings; those that are not there are no
-// error.
+// DeleteNodes forgets nodes, their standings and the evidence against them;
+// those that are not there are no error.
 func (s *Store) DeleteNodes(ctx context.Context, ids []ident.ID) error {
 	keys := make([][]byte, 0, 2*len(ids))
-	for _, id := range ids {
-		keys = append(keys, standingKey(id), nodeKey(id))
+	err := s.kv.View(ctx, func(r kv.Reader) error {
+		keys = keys[:0]
+		for _, id := range ids {
+			numbers, err := evidenceOf(r, id, nil)
+			if err != nil {
+				return err
+			}
+			for _, n := range numbers {
+				keys = append(keys, evidenceKey(id, n))
+			}
+			keys = append(keys, standingKey(id), nodeKey(id))
+		}
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	return s.deleteAll(ctx, keys)
 }
