@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 
 	"github.com/cairnstorage/cairn/proto/grant"
+	"github.com/cairnstorage/cairn/proto/ident"
 	"github.com/cairnstorage/cairn/proto/pb"
 	"github.com/cairnstorage/cairn/satellite/meta"
 	"github.com/cairnstorage/cairn/satellite/satclient"
@@ -97,6 +98,16 @@ func (s *adminServer) ListNodes(context.Context, *pb.ListNodesRequest) (*pb.List
 		})
 	}
 	return answer, nil
+}
+
+// NodeEvidence implements pb.AdminServer.
+func (s *adminServer) NodeEvidence(ctx context.Context, m *pb.NodeEvidenceRequest) (*pb.NodeEvidenceResponse, error) {
+	id, err := ident.IDFromBytes(m.Node)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", satclient.ErrBadRequest, err)
+	}
+	files, err := s.meta.Evidence(ctx, id)
+	return &pb.NodeEvidenceResponse{Files: files}, err
 }
 
 // ListGroups implements pb.AdminServer.

@@ -25,7 +25,7 @@ func (r *running) fill(group uint32, length uint64) {
 	fillJournal(r.t, r.meta, g, length)
 }
 
-func fillJournal(t *testing.T, store *meta.Store, g *group, length uint64) {
+func fillJournal(t testing.TB, store *meta.Store, g *group, length uint64) {
 	t.Helper()
 	ctx, name := t.Context(), fmt.Sprintf("filling-%d", g.ID)
 	p, err := store.ProjectByName(ctx, name)

@@ -33,6 +33,7 @@ func (s *Satellite) metrics(ctx context.Context) []*observe.Collector {
 		nodeMetrics(s.registry),
 		groupMetrics(s.groupStats),
 		claimMetrics(s.claims),
+		auditMetrics(s.auditor),
 		metadataMetrics(func() (meta.Stats, error) { return s.meta.Stats(ctx) }),
 		storeMetrics(s.storeStats),
 		leaseMetrics(s.leases),
@@ -203,6 +204,19 @@ func claimMetrics(c *claims) *observe.Collector {
 			func(st claimStats) uint64 { return st.missing }),
 		observe.Gauge("cairn_satellite_claims_lost_entries", "Journal numbers that an earlier claim covered and the newest leaves out: what nodes say themselves that they lost.",
 			func(st claimStats) uint64 { return st.lost }),
+	)
+}
+
+func auditMetrics(a *auditor) *observe.Collector {
+	return observe.Of(observe.Always(func() *auditor { return a }),
+		observe.Counters("cairn_satellite_audit_challenges_total", "Challenges to nodes, by verdict: `late`, `unreachable` and `unavailable` stay owed and are put again.", []string{"verdict"},
+			func(a *auditor, emit func(uint64, ...string)) {
+				for v := audit.Proved; v <= audit.Unavailable; v++ {
+					emit(a.verdicts[v].Load(), v.String())
+				}
+			}),
+		observe.Counter("cairn_satellite_audit_challenges_void_total", "Challenges on shards that a node lacked and is not blamed for: they were deleted, moved, or told lost while it was asked.",
+			func(a *auditor) uint64 { return a.forgiven.Load() }),
 	)
 }
 

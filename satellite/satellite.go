@@ -36,6 +36,9 @@ import (
 // maxGreeting is how long a caller may take to begin. Stopping waits for it.
 const maxGreeting = 10 * time.Second
 
+// DefaultTombstones is how long what was deleted stays in the journals.
+const DefaultTombstones = 30 * 24 * time.Hour
+
 // DefaultScheme is that of a network of many nodes.
 var DefaultScheme = erasure.Scheme{Required: 20, RepairBelow: 28, Success: 32, Total: 40}
 
@@ -73,8 +76,13 @@ type Config struct {
 	// Staging is how long nodes keep a shard for its commit: 24 h.
 	Staging time.Duration
 	// Tombstones is how long the journals keep tombstones, and what they bury,
-	// for nodes that are away: 30 days.
+	// for nodes that are away: DefaultTombstones.
 	Tombstones time.Duration
+	// AuditInterval is how often a node is audited, in the mean, and AuditBatch
+	// how many challenges it is asked to answer then, at most MaxAuditBatch:
+	// DefaultAuditInterval and DefaultAuditBatch.
+	AuditInterval time.Duration
+	AuditBatch    int
 	// Version is what Status tells.
 	Version string
 	// Metrics is the host:port to serve metrics at, by HTTP: port 0 is any,
@@ -105,7 +113,11 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	c.Settle = orDefault(c.Settle, time.Second)
 	c.Staging = orDefault(c.Staging, 24*time.Hour)
-	c.Tombstones = orDefault(c.Tombstones, 30*24*time.Hour)
+	c.Tombstones = orDefault(c.Tombstones, DefaultTombstones)
+	c.AuditInterval = orDefault(c.AuditInterval, DefaultAuditInterval)
+	if c.AuditBatch = orDefault(c.AuditBatch, DefaultAuditBatch); c.AuditBatch > MaxAuditBatch {
+		return c, fmt.Errorf("an audit has at most %d challenges, not %d", MaxAuditBatch, c.AuditBatch)
+	}
 	if c.Staging <= order.LimitLife {
 		return c, fmt.Errorf("staged shards must be kept for longer than order limits live, %v", order.LimitLife)
 	}
@@ -142,6 +154,7 @@ type Satellite struct {
 	groups   *groups
 	claims   *claims
 	leases   *leaser
+	auditor  *auditor
 	settling *settling
 	requests *requests
 	watched  *observe.Server // nil: by nobody
@@ -195,7 +208,11 @@ func (s *Satellite) open(ctx context.Context) (err error) {
 	if err := s.watch(); err != nil {
 		return err
 	}
-	return s.listen()
+	if err := s.listen(); err != nil {
+		return err
+	}
+	s.auditor = newAuditor(s)
+	return nil
 }
 
 // recall reads what is kept in memory.
@@ -321,6 +338,7 @@ func (s *Satellite) run(ctx context.Context) error {
 	standings := min(10*time.Second, s.config.OfflineGrace/4)
 	group.Go(func() error { return s.every(ctx, standings, "keep standings", s.keepStandings) })
 	group.Go(func() error { return s.every(ctx, 10*time.Second, "store claims", s.storeClaims) })
+	group.Go(func() error { return s.every(ctx, s.auditEvery(), "audit nodes", s.auditOnce) })
 	group.Go(func() error { return s.every(ctx, time.Minute, "expire uploads", s.expire) })
 	group.Go(func() error { return s.every(ctx, s.trimEvery(), "trim journals", s.trim) })
 	group.Go(func() error { return s.every(ctx, time.Minute, "review reports", s.reviewReports) })

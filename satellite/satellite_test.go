@@ -20,7 +20,7 @@ import (
 // running is a satellite that runs, with a client of its admin socket.
 type running struct {
 	*Satellite
-	t     *testing.T
+	t     testing.TB
 	admin pb.AdminClient
 	stop  func()
 }
@@ -32,7 +32,7 @@ func testConfig(dir string) Config {
 	}
 }
 
-func start(t *testing.T, c Config) *running {
+func start(t testing.TB, c Config) *running {
 	t.Helper()
 	s, err := New(t.Context(), c)
 	must(t, err)
@@ -111,7 +111,7 @@ func (r *running) formGroups(keys []ident.Key) (nodes []*testNode) {
 	return nodes
 }
 
-func newKeys(t *testing.T, n int) (keys []ident.Key) {
+func newKeys(t testing.TB, n int) (keys []ident.Key) {
 	for range n {
 		keys = append(keys, newKey(t))
 	}

@@ -525,6 +525,94 @@ func (x *NodeInfo) GetBehind() uint64 {
 	return 0
 }
 
+type NodeEvidenceRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          []byte                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeEvidenceRequest) Reset() {
+	*x = NodeEvidenceRequest{}
+	mi := &file_admin_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeEvidenceRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeEvidenceRequest) ProtoMessage() {}
+
+func (x *NodeEvidenceRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeEvidenceRequest.ProtoReflect.Descriptor instead.
+func (*NodeEvidenceRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *NodeEvidenceRequest) GetNode() []byte {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+type NodeEvidenceResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Files         [][]byte               `protobuf:"bytes,1,rep,name=files,proto3" json:"files,omitempty"` // the newest first
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeEvidenceResponse) Reset() {
+	*x = NodeEvidenceResponse{}
+	mi := &file_admin_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeEvidenceResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeEvidenceResponse) ProtoMessage() {}
+
+func (x *NodeEvidenceResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeEvidenceResponse.ProtoReflect.Descriptor instead.
+func (*NodeEvidenceResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *NodeEvidenceResponse) GetFiles() [][]byte {
+	if x != nil {
+		return x.Files
+	}
+	return nil
+}
+
 type ListGroupsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -533,7 +621,7 @@ type ListGroupsRequest struct {
 
 func (x *ListGroupsRequest) Reset() {
 	*x = ListGroupsRequest{}
-	mi := &file_admin_proto_msgTypes[8]
+	mi := &file_admin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -545,7 +633,7 @@ func (x *ListGroupsRequest) String() string {
 func (*ListGroupsRequest) ProtoMessage() {}
 
 func (x *ListGroupsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[8]
+	mi := &file_admin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -558,7 +646,7 @@ func (x *ListGroupsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGroupsRequest.ProtoReflect.Descriptor instead.
 func (*ListGroupsRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{8}
+	return file_admin_proto_rawDescGZIP(), []int{10}
 }
 
 type ListGroupsResponse struct {
@@ -570,7 +658,7 @@ type ListGroupsResponse struct {
 
 func (x *ListGroupsResponse) Reset() {
 	*x = ListGroupsResponse{}
-	mi := &file_admin_proto_msgTypes[9]
+	mi := &file_admin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -582,7 +670,7 @@ func (x *ListGroupsResponse) String() string {
 func (*ListGroupsResponse) ProtoMessage() {}
 
 func (x *ListGroupsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[9]
+	mi := &file_admin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -595,7 +683,7 @@ func (x *ListGroupsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGroupsResponse.ProtoReflect.Descriptor instead.
 func (*ListGroupsResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{9}
+	return file_admin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListGroupsResponse) GetGroups() []*GroupInfo {
@@ -621,7 +709,7 @@ type GroupInfo struct {
 
 func (x *GroupInfo) Reset() {
 	*x = GroupInfo{}
-	mi := &file_admin_proto_msgTypes[10]
+	mi := &file_admin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -633,7 +721,7 @@ func (x *GroupInfo) String() string {
 func (*GroupInfo) ProtoMessage() {}
 
 func (x *GroupInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[10]
+	mi := &file_admin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -646,7 +734,7 @@ func (x *GroupInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupInfo.ProtoReflect.Descriptor instead.
 func (*GroupInfo) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{10}
+	return file_admin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GroupInfo) GetGroup() uint32 {
@@ -713,7 +801,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_admin_proto_msgTypes[11]
+	mi := &file_admin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -725,7 +813,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[11]
+	mi := &file_admin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -738,7 +826,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{11}
+	return file_admin_proto_rawDescGZIP(), []int{13}
 }
 
 type StatusResponse struct {
@@ -762,7 +850,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_admin_proto_msgTypes[12]
+	mi := &file_admin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -774,7 +862,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[12]
+	mi := &file_admin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -787,7 +875,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{12}
+	return file_admin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *StatusResponse) GetAddress() string {
@@ -889,7 +977,7 @@ type AcceptLossRequest struct {
 
 func (x *AcceptLossRequest) Reset() {
 	*x = AcceptLossRequest{}
-	mi := &file_admin_proto_msgTypes[13]
+	mi := &file_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -901,7 +989,7 @@ func (x *AcceptLossRequest) String() string {
 func (*AcceptLossRequest) ProtoMessage() {}
 
 func (x *AcceptLossRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[13]
+	mi := &file_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -914,7 +1002,7 @@ func (x *AcceptLossRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptLossRequest.ProtoReflect.Descriptor instead.
 func (*AcceptLossRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{13}
+	return file_admin_proto_rawDescGZIP(), []int{15}
 }
 
 type AcceptLossResponse struct {
@@ -925,7 +1013,7 @@ type AcceptLossResponse struct {
 
 func (x *AcceptLossResponse) Reset() {
 	*x = AcceptLossResponse{}
-	mi := &file_admin_proto_msgTypes[14]
+	mi := &file_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -937,7 +1025,7 @@ func (x *AcceptLossResponse) String() string {
 func (*AcceptLossResponse) ProtoMessage() {}
 
 func (x *AcceptLossResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[14]
+	mi := &file_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -950,7 +1038,7 @@ func (x *AcceptLossResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptLossResponse.ProtoReflect.Descriptor instead.
 func (*AcceptLossResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{14}
+	return file_admin_proto_rawDescGZIP(), []int{16}
 }
 
 type ScrubRequest struct {
@@ -961,7 +1049,7 @@ type ScrubRequest struct {
 
 func (x *ScrubRequest) Reset() {
 	*x = ScrubRequest{}
-	mi := &file_admin_proto_msgTypes[15]
+	mi := &file_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -973,7 +1061,7 @@ func (x *ScrubRequest) String() string {
 func (*ScrubRequest) ProtoMessage() {}
 
 func (x *ScrubRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[15]
+	mi := &file_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -986,7 +1074,7 @@ func (x *ScrubRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubRequest.ProtoReflect.Descriptor instead.
 func (*ScrubRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{15}
+	return file_admin_proto_rawDescGZIP(), []int{17}
 }
 
 type NodeExitRequest struct {
@@ -997,7 +1085,7 @@ type NodeExitRequest struct {
 
 func (x *NodeExitRequest) Reset() {
 	*x = NodeExitRequest{}
-	mi := &file_admin_proto_msgTypes[16]
+	mi := &file_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1009,7 +1097,7 @@ func (x *NodeExitRequest) String() string {
 func (*NodeExitRequest) ProtoMessage() {}
 
 func (x *NodeExitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[16]
+	mi := &file_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1022,7 +1110,7 @@ func (x *NodeExitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeExitRequest.ProtoReflect.Descriptor instead.
 func (*NodeExitRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{16}
+	return file_admin_proto_rawDescGZIP(), []int{18}
 }
 
 type NodeExitResponse struct {
@@ -1033,7 +1121,7 @@ type NodeExitResponse struct {
 
 func (x *NodeExitResponse) Reset() {
 	*x = NodeExitResponse{}
-	mi := &file_admin_proto_msgTypes[17]
+	mi := &file_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1045,7 +1133,7 @@ func (x *NodeExitResponse) String() string {
 func (*NodeExitResponse) ProtoMessage() {}
 
 func (x *NodeExitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[17]
+	mi := &file_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1058,7 +1146,7 @@ func (x *NodeExitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeExitResponse.ProtoReflect.Descriptor instead.
 func (*NodeExitResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{17}
+	return file_admin_proto_rawDescGZIP(), []int{19}
 }
 
 type InfoRequest struct {
@@ -1069,7 +1157,7 @@ type InfoRequest struct {
 
 func (x *InfoRequest) Reset() {
 	*x = InfoRequest{}
-	mi := &file_admin_proto_msgTypes[18]
+	mi := &file_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1081,7 +1169,7 @@ func (x *InfoRequest) String() string {
 func (*InfoRequest) ProtoMessage() {}
 
 func (x *InfoRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[18]
+	mi := &file_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1094,7 +1182,7 @@ func (x *InfoRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InfoRequest.ProtoReflect.Descriptor instead.
 func (*InfoRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{18}
+	return file_admin_proto_rawDescGZIP(), []int{20}
 }
 
 type InfoResponse struct {
@@ -1124,7 +1212,7 @@ type InfoResponse struct {
 
 func (x *InfoResponse) Reset() {
 	*x = InfoResponse{}
-	mi := &file_admin_proto_msgTypes[19]
+	mi := &file_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1136,7 +1224,7 @@ func (x *InfoResponse) String() string {
 func (*InfoResponse) ProtoMessage() {}
 
 func (x *InfoResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[19]
+	mi := &file_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1149,7 +1237,7 @@ func (x *InfoResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InfoResponse.ProtoReflect.Descriptor instead.
 func (*InfoResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{19}
+	return file_admin_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *InfoResponse) GetId() []byte {
@@ -1304,7 +1392,7 @@ type Healing struct {
 
 func (x *Healing) Reset() {
 	*x = Healing{}
-	mi := &file_admin_proto_msgTypes[20]
+	mi := &file_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1316,7 +1404,7 @@ func (x *Healing) String() string {
 func (*Healing) ProtoMessage() {}
 
 func (x *Healing) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[20]
+	mi := &file_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1329,7 +1417,7 @@ func (x *Healing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Healing.ProtoReflect.Descriptor instead.
 func (*Healing) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{20}
+	return file_admin_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Healing) GetShards() uint64 {
@@ -1411,7 +1499,7 @@ type Scrubbing struct {
 
 func (x *Scrubbing) Reset() {
 	*x = Scrubbing{}
-	mi := &file_admin_proto_msgTypes[21]
+	mi := &file_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1423,7 +1511,7 @@ func (x *Scrubbing) String() string {
 func (*Scrubbing) ProtoMessage() {}
 
 func (x *Scrubbing) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[21]
+	mi := &file_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1436,7 +1524,7 @@ func (x *Scrubbing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Scrubbing.ProtoReflect.Descriptor instead.
 func (*Scrubbing) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{21}
+	return file_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Scrubbing) GetShards() uint64 {
@@ -1494,7 +1582,7 @@ type DataDir struct {
 
 func (x *DataDir) Reset() {
 	*x = DataDir{}
-	mi := &file_admin_proto_msgTypes[22]
+	mi := &file_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1506,7 +1594,7 @@ func (x *DataDir) String() string {
 func (*DataDir) ProtoMessage() {}
 
 func (x *DataDir) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[22]
+	mi := &file_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1519,7 +1607,7 @@ func (x *DataDir) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DataDir.ProtoReflect.Descriptor instead.
 func (*DataDir) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{22}
+	return file_admin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *DataDir) GetPath() string {
@@ -1572,7 +1660,7 @@ type GroupFollow struct {
 
 func (x *GroupFollow) Reset() {
 	*x = GroupFollow{}
-	mi := &file_admin_proto_msgTypes[23]
+	mi := &file_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1584,7 +1672,7 @@ func (x *GroupFollow) String() string {
 func (*GroupFollow) ProtoMessage() {}
 
 func (x *GroupFollow) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[23]
+	mi := &file_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1597,7 +1685,7 @@ func (x *GroupFollow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupFollow.ProtoReflect.Descriptor instead.
 func (*GroupFollow) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{23}
+	return file_admin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GroupFollow) GetGroup() uint32 {
@@ -1690,7 +1778,11 @@ const file_admin_proto_rawDesc = "" +
 	"\tlast_seen\x18\n" +
 	" \x01(\x03R\blastSeen\x12\x16\n" +
 	"\x06groups\x18\v \x01(\rR\x06groups\x12\x16\n" +
-	"\x06behind\x18\f \x01(\x04R\x06behind\"\x13\n" +
+	"\x06behind\x18\f \x01(\x04R\x06behind\")\n" +
+	"\x13NodeEvidenceRequest\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\fR\x04node\",\n" +
+	"\x14NodeEvidenceResponse\x12\x14\n" +
+	"\x05files\x18\x01 \x03(\fR\x05files\"\x13\n" +
 	"\x11ListGroupsRequest\"A\n" +
 	"\x12ListGroupsResponse\x12+\n" +
 	"\x06groups\x18\x01 \x03(\v2\x13.cairn.v1.GroupInfoR\x06groups\"\xc3\x01\n" +
@@ -1778,13 +1870,14 @@ const file_admin_proto_rawDesc = "" +
 	"\x06cursor\x18\x04 \x01(\x04R\x06cursor\x12\x12\n" +
 	"\x04head\x18\x05 \x01(\x04R\x04head\x12\x18\n" +
 	"\amissing\x18\x06 \x01(\x04R\amissing\x12\x1c\n" +
-	"\tsuccessor\x18\a \x01(\bR\tsuccessor2\xed\x03\n" +
+	"\tsuccessor\x18\a \x01(\bR\tsuccessor2\xbc\x04\n" +
 	"\x05Admin\x12B\n" +
 	"\rCreateProject\x12\x1e.cairn.v1.CreateProjectRequest\x1a\x11.cairn.v1.Project\x12<\n" +
 	"\n" +
 	"GetProject\x12\x1b.cairn.v1.GetProjectRequest\x1a\x11.cairn.v1.Project\x12M\n" +
 	"\fListProjects\x12\x1d.cairn.v1.ListProjectsRequest\x1a\x1e.cairn.v1.ListProjectsResponse\x12D\n" +
-	"\tListNodes\x12\x1a.cairn.v1.ListNodesRequest\x1a\x1b.cairn.v1.ListNodesResponse\x12G\n" +
+	"\tListNodes\x12\x1a.cairn.v1.ListNodesRequest\x1a\x1b.cairn.v1.ListNodesResponse\x12M\n" +
+	"\fNodeEvidence\x12\x1d.cairn.v1.NodeEvidenceRequest\x1a\x1e.cairn.v1.NodeEvidenceResponse\x12G\n" +
 	"\n" +
 	"ListGroups\x12\x1b.cairn.v1.ListGroupsRequest\x1a\x1c.cairn.v1.ListGroupsResponse\x12;\n" +
 	"\x06Status\x12\x17.cairn.v1.StatusRequest\x1a\x18.cairn.v1.StatusResponse\x12G\n" +
@@ -1807,7 +1900,7 @@ func file_admin_proto_rawDescGZIP() []byte {
 	return file_admin_proto_rawDescData
 }
 
-var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 24)
+var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_admin_proto_goTypes = []any{
 	(*CreateProjectRequest)(nil), // 0: cairn.v1.CreateProjectRequest
 	(*GetProjectRequest)(nil),    // 1: cairn.v1.GetProjectRequest
@@ -1817,55 +1910,59 @@ var file_admin_proto_goTypes = []any{
 	(*ListNodesRequest)(nil),     // 5: cairn.v1.ListNodesRequest
 	(*ListNodesResponse)(nil),    // 6: cairn.v1.ListNodesResponse
 	(*NodeInfo)(nil),             // 7: cairn.v1.NodeInfo
-	(*ListGroupsRequest)(nil),    // 8: cairn.v1.ListGroupsRequest
-	(*ListGroupsResponse)(nil),   // 9: cairn.v1.ListGroupsResponse
-	(*GroupInfo)(nil),            // 10: cairn.v1.GroupInfo
-	(*StatusRequest)(nil),        // 11: cairn.v1.StatusRequest
-	(*StatusResponse)(nil),       // 12: cairn.v1.StatusResponse
-	(*AcceptLossRequest)(nil),    // 13: cairn.v1.AcceptLossRequest
-	(*AcceptLossResponse)(nil),   // 14: cairn.v1.AcceptLossResponse
-	(*ScrubRequest)(nil),         // 15: cairn.v1.ScrubRequest
-	(*NodeExitRequest)(nil),      // 16: cairn.v1.NodeExitRequest
-	(*NodeExitResponse)(nil),     // 17: cairn.v1.NodeExitResponse
-	(*InfoRequest)(nil),          // 18: cairn.v1.InfoRequest
-	(*InfoResponse)(nil),         // 19: cairn.v1.InfoResponse
-	(*Healing)(nil),              // 20: cairn.v1.Healing
-	(*Scrubbing)(nil),            // 21: cairn.v1.Scrubbing
-	(*DataDir)(nil),              // 22: cairn.v1.DataDir
-	(*GroupFollow)(nil),          // 23: cairn.v1.GroupFollow
-	(*Standing)(nil),             // 24: cairn.v1.Standing
+	(*NodeEvidenceRequest)(nil),  // 8: cairn.v1.NodeEvidenceRequest
+	(*NodeEvidenceResponse)(nil), // 9: cairn.v1.NodeEvidenceResponse
+	(*ListGroupsRequest)(nil),    // 10: cairn.v1.ListGroupsRequest
+	(*ListGroupsResponse)(nil),   // 11: cairn.v1.ListGroupsResponse
+	(*GroupInfo)(nil),            // 12: cairn.v1.GroupInfo
+	(*StatusRequest)(nil),        // 13: cairn.v1.StatusRequest
+	(*StatusResponse)(nil),       // 14: cairn.v1.StatusResponse
+	(*AcceptLossRequest)(nil),    // 15: cairn.v1.AcceptLossRequest
+	(*AcceptLossResponse)(nil),   // 16: cairn.v1.AcceptLossResponse
+	(*ScrubRequest)(nil),         // 17: cairn.v1.ScrubRequest
+	(*NodeExitRequest)(nil),      // 18: cairn.v1.NodeExitRequest
+	(*NodeExitResponse)(nil),     // 19: cairn.v1.NodeExitResponse
+	(*InfoRequest)(nil),          // 20: cairn.v1.InfoRequest
+	(*InfoResponse)(nil),         // 21: cairn.v1.InfoResponse
+	(*Healing)(nil),              // 22: cairn.v1.Healing
+	(*Scrubbing)(nil),            // 23: cairn.v1.Scrubbing
+	(*DataDir)(nil),              // 24: cairn.v1.DataDir
+	(*GroupFollow)(nil),          // 25: cairn.v1.GroupFollow
+	(*Standing)(nil),             // 26: cairn.v1.Standing
 }
 var file_admin_proto_depIdxs = []int32{
 	2,  // 0: cairn.v1.ListProjectsResponse.projects:type_name -> cairn.v1.Project
 	7,  // 1: cairn.v1.ListNodesResponse.nodes:type_name -> cairn.v1.NodeInfo
-	10, // 2: cairn.v1.ListGroupsResponse.groups:type_name -> cairn.v1.GroupInfo
-	22, // 3: cairn.v1.InfoResponse.data:type_name -> cairn.v1.DataDir
-	23, // 4: cairn.v1.InfoResponse.groups:type_name -> cairn.v1.GroupFollow
-	24, // 5: cairn.v1.InfoResponse.standing:type_name -> cairn.v1.Standing
-	20, // 6: cairn.v1.InfoResponse.healing:type_name -> cairn.v1.Healing
-	21, // 7: cairn.v1.InfoResponse.scrubbing:type_name -> cairn.v1.Scrubbing
+	12, // 2: cairn.v1.ListGroupsResponse.groups:type_name -> cairn.v1.GroupInfo
+	24, // 3: cairn.v1.InfoResponse.data:type_name -> cairn.v1.DataDir
+	25, // 4: cairn.v1.InfoResponse.groups:type_name -> cairn.v1.GroupFollow
+	26, // 5: cairn.v1.InfoResponse.standing:type_name -> cairn.v1.Standing
+	22, // 6: cairn.v1.InfoResponse.healing:type_name -> cairn.v1.Healing
+	23, // 7: cairn.v1.InfoResponse.scrubbing:type_name -> cairn.v1.Scrubbing
 	0,  // 8: cairn.v1.Admin.CreateProject:input_type -> cairn.v1.CreateProjectRequest
 	1,  // 9: cairn.v1.Admin.GetProject:input_type -> cairn.v1.GetProjectRequest
 	3,  // 10: cairn.v1.Admin.ListProjects:input_type -> cairn.v1.ListProjectsRequest
 	5,  // 11: cairn.v1.Admin.ListNodes:input_type -> cairn.v1.ListNodesRequest
-	8,  // 12: cairn.v1.Admin.ListGroups:input_type -> cairn.v1.ListGroupsRequest
-	11, // 13: cairn.v1.Admin.Status:input_type -> cairn.v1.StatusRequest
-	13, // 14: cairn.v1.Admin.AcceptLoss:input_type -> cairn.v1.AcceptLossRequest
-	18, // 15: cairn.v1.NodeAdmin.Info:input_type -> cairn.v1.InfoRequest
-	15, // 16: cairn.v1.NodeAdmin.Scrub:input_type -> cairn.v1.ScrubRequest
-	16, // 17: cairn.v1.NodeAdmin.Exit:input_type -> cairn.v1.NodeExitRequest
-	2,  // 18: cairn.v1.Admin.CreateProject:output_type -> cairn.v1.Project
-	2,  // 19: cairn.v1.Admin.GetProject:output_type -> cairn.v1.Project
-	4,  // 20: cairn.v1.Admin.ListProjects:output_type -> cairn.v1.ListProjectsResponse
-	6,  // 21: cairn.v1.Admin.ListNodes:output_type -> cairn.v1.ListNodesResponse
-	9,  // 22: cairn.v1.Admin.ListGroups:output_type -> cairn.v1.ListGroupsResponse
-	12, // 23: cairn.v1.Admin.Status:output_type -> cairn.v1.StatusResponse
-	14, // 24: cairn.v1.Admin.AcceptLoss:output_type -> cairn.v1.AcceptLossResponse
-	19, // 25: cairn.v1.NodeAdmin.Info:output_type -> cairn.v1.InfoResponse
-	21, // 26: cairn.v1.NodeAdmin.Scrub:output_type -> cairn.v1.Scrubbing
-	17, // 27: cairn.v1.NodeAdmin.Exit:output_type -> cairn.v1.NodeExitResponse
-	18, // [18:28] is the sub-list for method output_type
-	8,  // [8:18] is the sub-list for method input_type
+	8,  // 12: cairn.v1.Admin.NodeEvidence:input_type -> cairn.v1.NodeEvidenceRequest
+	10, // 13: cairn.v1.Admin.ListGroups:input_type -> cairn.v1.ListGroupsRequest
+	13, // 14: cairn.v1.Admin.Status:input_type -> cairn.v1.StatusRequest
+	15, // 15: cairn.v1.Admin.AcceptLoss:input_type -> cairn.v1.AcceptLossRequest
+	20, // 16: cairn.v1.NodeAdmin.Info:input_type -> cairn.v1.InfoRequest
+	17, // 17: cairn.v1.NodeAdmin.Scrub:input_type -> cairn.v1.ScrubRequest
+	18, // 18: cairn.v1.NodeAdmin.Exit:input_type -> cairn.v1.NodeExitRequest
+	2,  // 19: cairn.v1.Admin.CreateProject:output_type -> cairn.v1.Project
+	2,  // 20: cairn.v1.Admin.GetProject:output_type -> cairn.v1.Project
+	4,  // 21: cairn.v1.Admin.ListProjects:output_type -> cairn.v1.ListProjectsResponse
+	6,  // 22: cairn.v1.Admin.ListNodes:output_type -> cairn.v1.ListNodesResponse
+	9,  // 23: cairn.v1.Admin.NodeEvidence:output_type -> cairn.v1.NodeEvidenceResponse
+	11, // 24: cairn.v1.Admin.ListGroups:output_type -> cairn.v1.ListGroupsResponse
+	14, // 25: cairn.v1.Admin.Status:output_type -> cairn.v1.StatusResponse
+	16, // 26: cairn.v1.Admin.AcceptLoss:output_type -> cairn.v1.AcceptLossResponse
+	21, // 27: cairn.v1.NodeAdmin.Info:output_type -> cairn.v1.InfoResponse
+	23, // 28: cairn.v1.NodeAdmin.Scrub:output_type -> cairn.v1.Scrubbing
+	19, // 29: cairn.v1.NodeAdmin.Exit:output_type -> cairn.v1.NodeExitResponse
+	19, // [19:30] is the sub-list for method output_type
+	8,  // [8:19] is the sub-list for method input_type
 	8,  // [8:8] is the sub-list for extension type_name
 	8,  // [8:8] is the sub-list for extension extendee
 	0,  // [0:8] is the sub-list for field type_name
@@ -1883,7 +1980,7 @@ func file_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_proto_rawDesc), len(file_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   24,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -23,6 +23,7 @@ const (
 	Admin_GetProject_FullMethodName    = "/cairn.v1.Admin/GetProject"
 	Admin_ListProjects_FullMethodName  = "/cairn.v1.Admin/ListProjects"
 	Admin_ListNodes_FullMethodName     = "/cairn.v1.Admin/ListNodes"
+	Admin_NodeEvidence_FullMethodName  = "/cairn.v1.Admin/NodeEvidence"
 	Admin_ListGroups_FullMethodName    = "/cairn.v1.Admin/ListGroups"
 	Admin_Status_FullMethodName        = "/cairn.v1.Admin/Status"
 	Admin_AcceptLoss_FullMethodName    = "/cairn.v1.Admin/AcceptLoss"
@@ -39,6 +40,8 @@ type AdminClient interface {
 	GetProject(ctx context.Context, in *GetProjectRequest, opts ...grpc.CallOption) (*Project, error)
 	ListProjects(ctx context.Context, in *ListProjectsRequest, opts ...grpc.CallOption) (*ListProjectsResponse, error)
 	ListNodes(ctx context.Context, in *ListNodesRequest, opts ...grpc.CallOption) (*ListNodesResponse, error)
+	// NodeEvidence returns the files of evidence kept against a node.
+	NodeEvidence(ctx context.Context, in *NodeEvidenceRequest, opts ...grpc.CallOption) (*NodeEvidenceResponse, error)
 	ListGroups(ctx context.Context, in *ListGroupsRequest, opts ...grpc.CallOption) (*ListGroupsResponse, error)
 	Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusResponse, error)
 	// AcceptLoss ends the trouble that Status shows: what was lost stays lost,
@@ -94,6 +97,16 @@ func (c *adminClient) ListNodes(ctx context.Context, in *ListNodesRequest, opts 
 	return out, nil
 }
 
+func (c *adminClient) NodeEvidence(ctx context.Context, in *NodeEvidenceRequest, opts ...grpc.CallOption) (*NodeEvidenceResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(NodeEvidenceResponse)
+	err := c.cc.Invoke(ctx, Admin_NodeEvidence_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *adminClient) ListGroups(ctx context.Context, in *ListGroupsRequest, opts ...grpc.CallOption) (*ListGroupsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListGroupsResponse)
@@ -135,6 +148,8 @@ type AdminServer interface {
 	GetProject(context.Context, *GetProjectRequest) (*Project, error)
 	ListProjects(context.Context, *ListProjectsRequest) (*ListProjectsResponse, error)
 	ListNodes(context.Context, *ListNodesRequest) (*ListNodesResponse, error)
+	// NodeEvidence returns the files of evidence kept against a node.
+	NodeEvidence(context.Context, *NodeEvidenceRequest) (*NodeEvidenceResponse, error)
 	ListGroups(context.Context, *ListGroupsRequest) (*ListGroupsResponse, error)
 	Status(context.Context, *StatusRequest) (*StatusResponse, error)
 	// AcceptLoss ends the trouble that Status shows: what was lost stays lost,
@@ -161,6 +176,9 @@ func (UnimplementedAdminServer) ListProjects(context.Context, *ListProjectsReque
 }
 func (UnimplementedAdminServer) ListNodes(context.Context, *ListNodesRequest) (*ListNodesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListNodes not implemented")
+}
+func (UnimplementedAdminServer) NodeEvidence(context.Context, *NodeEvidenceRequest) (*NodeEvidenceResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method NodeEvidence not implemented")
 }
 func (UnimplementedAdminServer) ListGroups(context.Context, *ListGroupsRequest) (*ListGroupsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListGroups not implemented")
@@ -264,6 +282,24 @@ func _Admin_ListNodes_Handler(srv interface{}, ctx context.Context, dec func(int
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Admin_NodeEvidence_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(NodeEvidenceRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).NodeEvidence(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_NodeEvidence_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).NodeEvidence(ctx, req.(*NodeEvidenceRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Admin_ListGroups_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ListGroupsRequest)
 	if err := dec(in); err != nil {
@@ -340,6 +376,10 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListNodes",
 			Handler:    _Admin_ListNodes_Handler,
+		},
+		{
+			MethodName: "NodeEvidence",
+			Handler:    _Admin_NodeEvidence_Handler,
 		},
 		{
 			MethodName: "ListGroups",

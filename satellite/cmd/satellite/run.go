@@ -33,6 +33,9 @@ DIR/identity.key, without which no node or uplink would know it again.`,
 			if c.OfflineGrace <= 0 || c.Vetting < 0 {
 				return errors.New("--offline-grace must be above 0, and --vetting not below")
 			}
+			if c.AuditInterval <= 0 || c.AuditBatch < 1 || c.Tombstones <= 0 {
+				return errors.New("--audit-interval, --audit-batch and --tombstones must be above 0")
+			}
 			if c.Vetting == 0 {
 				c.Vetting = -1
 			}
@@ -54,7 +57,9 @@ DIR/identity.key, without which no node or uplink would know it again.`,
 	f.DurationVar(&c.OfflineGrace, "offline-grace", 4*time.Hour, "how long a node may be away before others get its slots")
 	f.IntVar(&c.Vetting, "vetting", 100, "challenges that a new node must prove before it is relied upon; 0 in a network\nwhose nodes know each other")
 	f.BoolVar(&c.QUIC, "quic", false, "listen on and dial QUIC, too")
-	f.DurationVar(&c.Tombstones, "tombstones", 0, "how long journals keep what was deleted, for nodes that are away (default 720h)")
+	f.DurationVar(&c.Tombstones, "tombstones", satellite.DefaultTombstones, "how long journals keep what was deleted, for nodes that are away")
+	f.DurationVar(&c.AuditInterval, "audit-interval", satellite.DefaultAuditInterval, "how often a node is audited, in the mean")
+	f.IntVar(&c.AuditBatch, "audit-batch", satellite.DefaultAuditBatch, fmt.Sprintf("challenges of one audit, at most %d; with the defaults a node that has lost 1 %%\nof its data is found out within three days with 99 %%", satellite.MaxAuditBatch))
 	f.StringVar(&addressFile, "address-file", "", "another file to write the address to")
 	f.StringVar(&c.Metrics, "metrics", "", "`host:port` to serve metrics for Prometheus at, such as 127.0.0.1:9090 (default nowhere)")
 	f.BoolVar(&c.Profiles, "pprof", false, "serve profiles, too, at /debug/pprof beside the metrics")
