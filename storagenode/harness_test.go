@@ -135,13 +135,15 @@ func (v *served) start() {
 	must(err)
 }
 
-// stop takes the node down in good order, and returns once the uplink knows.
+// stop takes the node down in good order, and returns once its peers know.
 func (v *served) stop() {
 	v.host.Close()
 	v.store.Close()
 	v.ledger.Close()
-	for v.uplink != nil && v.uplink.Connected(v.node.ID()) && v.t.Context().Err() == nil {
-		time.Sleep(time.Millisecond)
+	for _, peer := range []*transport.Host{v.uplink, v.auditor} {
+		for peer != nil && peer.Connected(v.node.ID()) && v.t.Context().Err() == nil {
+			time.Sleep(time.Millisecond)
+		}
 	}
 }
 
