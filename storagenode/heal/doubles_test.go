@@ -40,6 +40,7 @@ type world struct {
 	store     *shardstore.Store
 	healer    *Healer
 	segments  []segment
+	now       time.Time // stands still: nothing is tried again unless a test wants it
 
 	mu       sync.Mutex
 	faults   []fault // by slot
@@ -71,7 +72,7 @@ type fault struct {
 }
 
 func newWorld(t testing.TB) *world {
-	w := &world{t: t, dir: t.TempDir(), satellite: newKey(t), faults: make([]fault, testScheme.Total)}
+	w := &world{t: t, dir: t.TempDir(), satellite: newKey(t), faults: make([]fault, testScheme.Total), now: time.Now()}
 	for range testScheme.Total {
 		w.keys = append(w.keys, newKey(t))
 	}
@@ -110,11 +111,12 @@ func (w *world) start() {
 			return nil
 		},
 		Idle: func() bool { w.mu.Lock(); defer w.mu.Unlock(); return w.idle },
-		Rate: 1 << 40, Now: time.Now, Random: func(n int) int { return n - 1 },
+		Rate: 1 << 40, Now: func() time.Time { return w.now }, Random: func(n int) int { return n - 1 },
 	})
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	w.healer.batchTime = time.Hour
 }
 
 func (w *world) wanted() []Need {
@@ -197,7 +199,7 @@ func (w *world) lease(_ context.Context, group uint32) (*pb.GroupLease, error) {
 		return nil, w.failing
 	}
 	w.leases++
-	now := time.Now()
+	now := w.now
 	g := &order.Group{Satellite: w.satellite.ID(), ID: group, Epoch: 3, Scheme: testScheme, Issued: now}
 	m := &pb.GroupLease{}
 	for slot, key := range w.keys {

@@ -71,8 +71,9 @@ type Progress struct {
 
 // A Healer heals. New makes it and Run runs it.
 type Healer struct {
-	c    Config
-	wake chan struct{}
+	c         Config
+	wake      chan struct{}
+	batchTime time.Duration // see maxBatchTime
 
 	shards, written, read, failed, bad, active atomic.Int64
 
@@ -127,7 +128,7 @@ func New(c Config) (*Healer, error) {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	return &Healer{
-		c: c, wake: make(chan struct{}, 1),
+		c: c, wake: make(chan struct{}, 1), batchTime: maxBatchTime,
 		retries: make(map[shardstore.Key]retry), avoided: make(map[ident.ID]time.Time),
 	}, nil
 }
@@ -176,7 +177,7 @@ func (h *Healer) Once(ctx context.Context) (worked bool, err error) {
 	if err != nil || job == nil {
 		return false, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, maxBatchTime)
+	ctx, cancel := context.WithTimeout(ctx, h.batchTime)
 	defer cancel()
 	done, err := h.do(ctx, job)
 	return done > 0, err
