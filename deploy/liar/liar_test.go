@@ -22,7 +22,7 @@ var scheme = erasure.Scheme{Required: 4, RepairBelow: 6, Success: 8, Total: 10}
 // start runs a network of liars, which are honest so far.
 func start(t *testing.T) ([]*liar.Liar, *uplink.Project) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	n, err := network.Start(ctx, network.Config{Dir: t.TempDir(), Joining: scheme.Total, Scheme: scheme})
 	if err != nil {
@@ -106,14 +106,18 @@ func TestReadsAmongLiars(t *testing.T) {
 	all[1].Behave(liar.Faults{Forget: 1, Claim: true})
 	all[4].Behave(liar.Faults{Forget: 1, FalseProof: true})
 	put(t, p, "object", data)
+	// On a busy machine a node may be left out.
+	for try := 0; all[1].Told().Receipts == 0 || all[4].Told().Receipts == 0; try++ {
+		if try == 20 {
+			t.Fatal("no receipt was false")
+		}
+		put(t, p, "object", data)
+	}
 	all[7].Behave(liar.Faults{WrongBytes: true, FalseProof: true})
 	for range 3 {
 		if got, err := get(t, p, "object"); err != nil || !bytes.Equal(got, data) {
 			t.Fatalf("%d bytes, %v", len(got), err)
 		}
-	}
-	if all[1].Told().Receipts == 0 || all[4].Told().Receipts == 0 {
-		t.Error("no receipt was false")
 	}
 	for _, l := range all[:8] {
 		l.Behave(liar.Faults{WrongBytes: true})
