@@ -160,6 +160,7 @@ type Satellite struct {
 	watched  *observe.Server // nil: by nobody
 	repairer *repairer
 	reports  *reports
+	census   census
 	trouble  atomic.Pointer[meta.Trouble] // nil: none
 
 	now  func() time.Time
@@ -340,6 +341,7 @@ func (s *Satellite) run(ctx context.Context) error {
 	group.Go(func() error { return s.every(ctx, 10*time.Second, "store claims", s.storeClaims) })
 	group.Go(func() error { return s.every(ctx, s.auditEvery(), "audit nodes", s.auditOnce) })
 	group.Go(func() error { return s.every(ctx, time.Minute, "expire uploads", s.expire) })
+	group.Go(func() error { return s.every(ctx, time.Minute, "take the census", s.takeCensus) })
 	group.Go(func() error { return s.every(ctx, s.trimEvery(), "trim journals", s.trim) })
 	group.Go(func() error { return s.every(ctx, time.Minute, "review reports", s.reviewReports) })
 	group.Go(func() error { return s.every(ctx, time.Hour, "forget nodes", s.forgetNodes) })

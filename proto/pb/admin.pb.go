@@ -969,6 +969,221 @@ func (x *StatusResponse) GetTrouble() string {
 	return ""
 }
 
+type DurabilityRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DurabilityRequest) Reset() {
+	*x = DurabilityRequest{}
+	mi := &file_admin_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DurabilityRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DurabilityRequest) ProtoMessage() {}
+
+func (x *DurabilityRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DurabilityRequest.ProtoReflect.Descriptor instead.
+func (*DurabilityRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{15}
+}
+
+// DurabilityResponse is what was measured of the network, to estimate from it how
+// likely it is to lose data.
+type DurabilityResponse struct {
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	Schemes          []*SchemeUse           `protobuf:"bytes,1,rep,name=schemes,proto3" json:"schemes,omitempty"`
+	NodeHours        uint32                 `protobuf:"varint,2,opt,name=node_hours,json=nodeHours,proto3" json:"node_hours,omitempty"`                      // that nodes held slots, summed over all nodes
+	Failures         uint32                 `protobuf:"varint,3,opt,name=failures,proto3" json:"failures,omitempty"`                                         // nodes whose slots had to be given to others
+	Grace            float64                `protobuf:"fixed64,4,opt,name=grace,proto3" json:"grace,omitempty"`                                              // seconds that a node may be away
+	Rebuilt          uint32                 `protobuf:"varint,5,opt,name=rebuilt,proto3" json:"rebuilt,omitempty"`                                           // slots that new holders have made again
+	RebuildSeconds   uint32                 `protobuf:"varint,6,opt,name=rebuild_seconds,json=rebuildSeconds,proto3" json:"rebuild_seconds,omitempty"`       // that these took in all
+	RebuildMegabytes uint32                 `protobuf:"varint,7,opt,name=rebuild_megabytes,json=rebuildMegabytes,proto3" json:"rebuild_megabytes,omitempty"` // that they hold
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *DurabilityResponse) Reset() {
+	*x = DurabilityResponse{}
+	mi := &file_admin_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DurabilityResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DurabilityResponse) ProtoMessage() {}
+
+func (x *DurabilityResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DurabilityResponse.ProtoReflect.Descriptor instead.
+func (*DurabilityResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *DurabilityResponse) GetSchemes() []*SchemeUse {
+	if x != nil {
+		return x.Schemes
+	}
+	return nil
+}
+
+func (x *DurabilityResponse) GetNodeHours() uint32 {
+	if x != nil {
+		return x.NodeHours
+	}
+	return 0
+}
+
+func (x *DurabilityResponse) GetFailures() uint32 {
+	if x != nil {
+		return x.Failures
+	}
+	return 0
+}
+
+func (x *DurabilityResponse) GetGrace() float64 {
+	if x != nil {
+		return x.Grace
+	}
+	return 0
+}
+
+func (x *DurabilityResponse) GetRebuilt() uint32 {
+	if x != nil {
+		return x.Rebuilt
+	}
+	return 0
+}
+
+func (x *DurabilityResponse) GetRebuildSeconds() uint32 {
+	if x != nil {
+		return x.RebuildSeconds
+	}
+	return 0
+}
+
+func (x *DurabilityResponse) GetRebuildMegabytes() uint32 {
+	if x != nil {
+		return x.RebuildMegabytes
+	}
+	return 0
+}
+
+// SchemeUse is the groups of one scheme.
+type SchemeUse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Scheme        string                 `protobuf:"bytes,1,opt,name=scheme,proto3" json:"scheme,omitempty"`
+	Groups        uint32                 `protobuf:"varint,2,opt,name=groups,proto3" json:"groups,omitempty"`
+	Nodes         uint32                 `protobuf:"varint,3,opt,name=nodes,proto3" json:"nodes,omitempty"`                              // that hold slots of them
+	Segments      uint64                 `protobuf:"varint,4,opt,name=segments,proto3" json:"segments,omitempty"`                        // live
+	SlotBytes     uint64                 `protobuf:"varint,5,opt,name=slot_bytes,json=slotBytes,proto3" json:"slot_bytes,omitempty"`     // that a slot holds, on average
+	ShortShare    float64                `protobuf:"fixed64,6,opt,name=short_share,json=shortShare,proto3" json:"short_share,omitempty"` // of what is stored, how much lacks shards
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SchemeUse) Reset() {
+	*x = SchemeUse{}
+	mi := &file_admin_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SchemeUse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SchemeUse) ProtoMessage() {}
+
+func (x *SchemeUse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SchemeUse.ProtoReflect.Descriptor instead.
+func (*SchemeUse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *SchemeUse) GetScheme() string {
+	if x != nil {
+		return x.Scheme
+	}
+	return ""
+}
+
+func (x *SchemeUse) GetGroups() uint32 {
+	if x != nil {
+		return x.Groups
+	}
+	return 0
+}
+
+func (x *SchemeUse) GetNodes() uint32 {
+	if x != nil {
+		return x.Nodes
+	}
+	return 0
+}
+
+func (x *SchemeUse) GetSegments() uint64 {
+	if x != nil {
+		return x.Segments
+	}
+	return 0
+}
+
+func (x *SchemeUse) GetSlotBytes() uint64 {
+	if x != nil {
+		return x.SlotBytes
+	}
+	return 0
+}
+
+func (x *SchemeUse) GetShortShare() float64 {
+	if x != nil {
+		return x.ShortShare
+	}
+	return 0
+}
+
 type AcceptLossRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -977,7 +1192,7 @@ type AcceptLossRequest struct {
 
 func (x *AcceptLossRequest) Reset() {
 	*x = AcceptLossRequest{}
-	mi := &file_admin_proto_msgTypes[15]
+	mi := &file_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -989,7 +1204,7 @@ func (x *AcceptLossRequest) String() string {
 func (*AcceptLossRequest) ProtoMessage() {}
 
 func (x *AcceptLossRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[15]
+	mi := &file_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1002,7 +1217,7 @@ func (x *AcceptLossRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptLossRequest.ProtoReflect.Descriptor instead.
 func (*AcceptLossRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{15}
+	return file_admin_proto_rawDescGZIP(), []int{18}
 }
 
 type AcceptLossResponse struct {
@@ -1013,7 +1228,7 @@ type AcceptLossResponse struct {
 
 func (x *AcceptLossResponse) Reset() {
 	*x = AcceptLossResponse{}
-	mi := &file_admin_proto_msgTypes[16]
+	mi := &file_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1025,7 +1240,7 @@ func (x *AcceptLossResponse) String() string {
 func (*AcceptLossResponse) ProtoMessage() {}
 
 func (x *AcceptLossResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[16]
+	mi := &file_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1038,7 +1253,7 @@ func (x *AcceptLossResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptLossResponse.ProtoReflect.Descriptor instead.
 func (*AcceptLossResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{16}
+	return file_admin_proto_rawDescGZIP(), []int{19}
 }
 
 type ScrubRequest struct {
@@ -1049,7 +1264,7 @@ type ScrubRequest struct {
 
 func (x *ScrubRequest) Reset() {
 	*x = ScrubRequest{}
-	mi := &file_admin_proto_msgTypes[17]
+	mi := &file_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1061,7 +1276,7 @@ func (x *ScrubRequest) String() string {
 func (*ScrubRequest) ProtoMessage() {}
 
 func (x *ScrubRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[17]
+	mi := &file_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1074,7 +1289,7 @@ func (x *ScrubRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubRequest.ProtoReflect.Descriptor instead.
 func (*ScrubRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{17}
+	return file_admin_proto_rawDescGZIP(), []int{20}
 }
 
 type NodeExitRequest struct {
@@ -1085,7 +1300,7 @@ type NodeExitRequest struct {
 
 func (x *NodeExitRequest) Reset() {
 	*x = NodeExitRequest{}
-	mi := &file_admin_proto_msgTypes[18]
+	mi := &file_admin_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1097,7 +1312,7 @@ func (x *NodeExitRequest) String() string {
 func (*NodeExitRequest) ProtoMessage() {}
 
 func (x *NodeExitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[18]
+	mi := &file_admin_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1110,7 +1325,7 @@ func (x *NodeExitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeExitRequest.ProtoReflect.Descriptor instead.
 func (*NodeExitRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{18}
+	return file_admin_proto_rawDescGZIP(), []int{21}
 }
 
 type NodeExitResponse struct {
@@ -1121,7 +1336,7 @@ type NodeExitResponse struct {
 
 func (x *NodeExitResponse) Reset() {
 	*x = NodeExitResponse{}
-	mi := &file_admin_proto_msgTypes[19]
+	mi := &file_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1133,7 +1348,7 @@ func (x *NodeExitResponse) String() string {
 func (*NodeExitResponse) ProtoMessage() {}
 
 func (x *NodeExitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[19]
+	mi := &file_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1146,7 +1361,7 @@ func (x *NodeExitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeExitResponse.ProtoReflect.Descriptor instead.
 func (*NodeExitResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{19}
+	return file_admin_proto_rawDescGZIP(), []int{22}
 }
 
 type InfoRequest struct {
@@ -1157,7 +1372,7 @@ type InfoRequest struct {
 
 func (x *InfoRequest) Reset() {
 	*x = InfoRequest{}
-	mi := &file_admin_proto_msgTypes[20]
+	mi := &file_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1169,7 +1384,7 @@ func (x *InfoRequest) String() string {
 func (*InfoRequest) ProtoMessage() {}
 
 func (x *InfoRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[20]
+	mi := &file_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1182,7 +1397,7 @@ func (x *InfoRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InfoRequest.ProtoReflect.Descriptor instead.
 func (*InfoRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{20}
+	return file_admin_proto_rawDescGZIP(), []int{23}
 }
 
 type InfoResponse struct {
@@ -1212,7 +1427,7 @@ type InfoResponse struct {
 
 func (x *InfoResponse) Reset() {
 	*x = InfoResponse{}
-	mi := &file_admin_proto_msgTypes[21]
+	mi := &file_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1224,7 +1439,7 @@ func (x *InfoResponse) String() string {
 func (*InfoResponse) ProtoMessage() {}
 
 func (x *InfoResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[21]
+	mi := &file_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1237,7 +1452,7 @@ func (x *InfoResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InfoResponse.ProtoReflect.Descriptor instead.
 func (*InfoResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{21}
+	return file_admin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *InfoResponse) GetId() []byte {
@@ -1392,7 +1607,7 @@ type Healing struct {
 
 func (x *Healing) Reset() {
 	*x = Healing{}
-	mi := &file_admin_proto_msgTypes[22]
+	mi := &file_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1404,7 +1619,7 @@ func (x *Healing) String() string {
 func (*Healing) ProtoMessage() {}
 
 func (x *Healing) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[22]
+	mi := &file_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1417,7 +1632,7 @@ func (x *Healing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Healing.ProtoReflect.Descriptor instead.
 func (*Healing) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{22}
+	return file_admin_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Healing) GetShards() uint64 {
@@ -1499,7 +1714,7 @@ type Scrubbing struct {
 
 func (x *Scrubbing) Reset() {
 	*x = Scrubbing{}
-	mi := &file_admin_proto_msgTypes[23]
+	mi := &file_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1511,7 +1726,7 @@ func (x *Scrubbing) String() string {
 func (*Scrubbing) ProtoMessage() {}
 
 func (x *Scrubbing) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[23]
+	mi := &file_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1524,7 +1739,7 @@ func (x *Scrubbing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Scrubbing.ProtoReflect.Descriptor instead.
 func (*Scrubbing) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{23}
+	return file_admin_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Scrubbing) GetShards() uint64 {
@@ -1582,7 +1797,7 @@ type DataDir struct {
 
 func (x *DataDir) Reset() {
 	*x = DataDir{}
-	mi := &file_admin_proto_msgTypes[24]
+	mi := &file_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1594,7 +1809,7 @@ func (x *DataDir) String() string {
 func (*DataDir) ProtoMessage() {}
 
 func (x *DataDir) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[24]
+	mi := &file_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1607,7 +1822,7 @@ func (x *DataDir) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DataDir.ProtoReflect.Descriptor instead.
 func (*DataDir) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{24}
+	return file_admin_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *DataDir) GetPath() string {
@@ -1660,7 +1875,7 @@ type GroupFollow struct {
 
 func (x *GroupFollow) Reset() {
 	*x = GroupFollow{}
-	mi := &file_admin_proto_msgTypes[25]
+	mi := &file_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1672,7 +1887,7 @@ func (x *GroupFollow) String() string {
 func (*GroupFollow) ProtoMessage() {}
 
 func (x *GroupFollow) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[25]
+	mi := &file_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1685,7 +1900,7 @@ func (x *GroupFollow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupFollow.ProtoReflect.Descriptor instead.
 func (*GroupFollow) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{25}
+	return file_admin_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GroupFollow) GetGroup() uint32 {
@@ -1811,6 +2026,25 @@ const file_admin_proto_rawDesc = "" +
 	"\bsegments\x18\v \x01(\x04R\bsegments\x12\x14\n" +
 	"\x05bytes\x18\f \x01(\x04R\x05bytes\x12\x18\n" +
 	"\atrouble\x18\r \x01(\tR\atrouble\"\x13\n" +
+	"\x11DurabilityRequest\"\x84\x02\n" +
+	"\x12DurabilityResponse\x12-\n" +
+	"\aschemes\x18\x01 \x03(\v2\x13.cairn.v1.SchemeUseR\aschemes\x12\x1d\n" +
+	"\n" +
+	"node_hours\x18\x02 \x01(\rR\tnodeHours\x12\x1a\n" +
+	"\bfailures\x18\x03 \x01(\rR\bfailures\x12\x14\n" +
+	"\x05grace\x18\x04 \x01(\x01R\x05grace\x12\x18\n" +
+	"\arebuilt\x18\x05 \x01(\rR\arebuilt\x12'\n" +
+	"\x0frebuild_seconds\x18\x06 \x01(\rR\x0erebuildSeconds\x12+\n" +
+	"\x11rebuild_megabytes\x18\a \x01(\rR\x10rebuildMegabytes\"\xad\x01\n" +
+	"\tSchemeUse\x12\x16\n" +
+	"\x06scheme\x18\x01 \x01(\tR\x06scheme\x12\x16\n" +
+	"\x06groups\x18\x02 \x01(\rR\x06groups\x12\x14\n" +
+	"\x05nodes\x18\x03 \x01(\rR\x05nodes\x12\x1a\n" +
+	"\bsegments\x18\x04 \x01(\x04R\bsegments\x12\x1d\n" +
+	"\n" +
+	"slot_bytes\x18\x05 \x01(\x04R\tslotBytes\x12\x1f\n" +
+	"\vshort_share\x18\x06 \x01(\x01R\n" +
+	"shortShare\"\x13\n" +
 	"\x11AcceptLossRequest\"\x14\n" +
 	"\x12AcceptLossResponse\"\x0e\n" +
 	"\fScrubRequest\"\x11\n" +
@@ -1870,7 +2104,7 @@ const file_admin_proto_rawDesc = "" +
 	"\x06cursor\x18\x04 \x01(\x04R\x06cursor\x12\x12\n" +
 	"\x04head\x18\x05 \x01(\x04R\x04head\x12\x18\n" +
 	"\amissing\x18\x06 \x01(\x04R\amissing\x12\x1c\n" +
-	"\tsuccessor\x18\a \x01(\bR\tsuccessor2\xbc\x04\n" +
+	"\tsuccessor\x18\a \x01(\bR\tsuccessor2\x85\x05\n" +
 	"\x05Admin\x12B\n" +
 	"\rCreateProject\x12\x1e.cairn.v1.CreateProjectRequest\x1a\x11.cairn.v1.Project\x12<\n" +
 	"\n" +
@@ -1881,6 +2115,8 @@ const file_admin_proto_rawDesc = "" +
 	"\n" +
 	"ListGroups\x12\x1b.cairn.v1.ListGroupsRequest\x1a\x1c.cairn.v1.ListGroupsResponse\x12;\n" +
 	"\x06Status\x12\x17.cairn.v1.StatusRequest\x1a\x18.cairn.v1.StatusResponse\x12G\n" +
+	"\n" +
+	"Durability\x12\x1b.cairn.v1.DurabilityRequest\x1a\x1c.cairn.v1.DurabilityResponse\x12G\n" +
 	"\n" +
 	"AcceptLoss\x12\x1b.cairn.v1.AcceptLossRequest\x1a\x1c.cairn.v1.AcceptLossResponse2\xb7\x01\n" +
 	"\tNodeAdmin\x125\n" +
@@ -1900,7 +2136,7 @@ func file_admin_proto_rawDescGZIP() []byte {
 	return file_admin_proto_rawDescData
 }
 
-var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_admin_proto_goTypes = []any{
 	(*CreateProjectRequest)(nil), // 0: cairn.v1.CreateProjectRequest
 	(*GetProjectRequest)(nil),    // 1: cairn.v1.GetProjectRequest
@@ -1917,55 +2153,61 @@ var file_admin_proto_goTypes = []any{
 	(*GroupInfo)(nil),            // 12: cairn.v1.GroupInfo
 	(*StatusRequest)(nil),        // 13: cairn.v1.StatusRequest
 	(*StatusResponse)(nil),       // 14: cairn.v1.StatusResponse
-	(*AcceptLossRequest)(nil),    // 15: cairn.v1.AcceptLossRequest
-	(*AcceptLossResponse)(nil),   // 16: cairn.v1.AcceptLossResponse
-	(*ScrubRequest)(nil),         // 17: cairn.v1.ScrubRequest
-	(*NodeExitRequest)(nil),      // 18: cairn.v1.NodeExitRequest
-	(*NodeExitResponse)(nil),     // 19: cairn.v1.NodeExitResponse
-	(*InfoRequest)(nil),          // 20: cairn.v1.InfoRequest
-	(*InfoResponse)(nil),         // 21: cairn.v1.InfoResponse
-	(*Healing)(nil),              // 22: cairn.v1.Healing
-	(*Scrubbing)(nil),            // 23: cairn.v1.Scrubbing
-	(*DataDir)(nil),              // 24: cairn.v1.DataDir
-	(*GroupFollow)(nil),          // 25: cairn.v1.GroupFollow
-	(*Standing)(nil),             // 26: cairn.v1.Standing
+	(*DurabilityRequest)(nil),    // 15: cairn.v1.DurabilityRequest
+	(*DurabilityResponse)(nil),   // 16: cairn.v1.DurabilityResponse
+	(*SchemeUse)(nil),            // 17: cairn.v1.SchemeUse
+	(*AcceptLossRequest)(nil),    // 18: cairn.v1.AcceptLossRequest
+	(*AcceptLossResponse)(nil),   // 19: cairn.v1.AcceptLossResponse
+	(*ScrubRequest)(nil),         // 20: cairn.v1.ScrubRequest
+	(*NodeExitRequest)(nil),      // 21: cairn.v1.NodeExitRequest
+	(*NodeExitResponse)(nil),     // 22: cairn.v1.NodeExitResponse
+	(*InfoRequest)(nil),          // 23: cairn.v1.InfoRequest
+	(*InfoResponse)(nil),         // 24: cairn.v1.InfoResponse
+	(*Healing)(nil),              // 25: cairn.v1.Healing
+	(*Scrubbing)(nil),            // 26: cairn.v1.Scrubbing
+	(*DataDir)(nil),              // 27: cairn.v1.DataDir
+	(*GroupFollow)(nil),          // 28: cairn.v1.GroupFollow
+	(*Standing)(nil),             // 29: cairn.v1.Standing
 }
 var file_admin_proto_depIdxs = []int32{
 	2,  // 0: cairn.v1.ListProjectsResponse.projects:type_name -> cairn.v1.Project
 	7,  // 1: cairn.v1.ListNodesResponse.nodes:type_name -> cairn.v1.NodeInfo
 	12, // 2: cairn.v1.ListGroupsResponse.groups:type_name -> cairn.v1.GroupInfo
-	24, // 3: cairn.v1.InfoResponse.data:type_name -> cairn.v1.DataDir
-	25, // 4: cairn.v1.InfoResponse.groups:type_name -> cairn.v1.GroupFollow
-	26, // 5: cairn.v1.InfoResponse.standing:type_name -> cairn.v1.Standing
-	22, // 6: cairn.v1.InfoResponse.healing:type_name -> cairn.v1.Healing
-	23, // 7: cairn.v1.InfoResponse.scrubbing:type_name -> cairn.v1.Scrubbing
-	0,  // 8: cairn.v1.Admin.CreateProject:input_type -> cairn.v1.CreateProjectRequest
-	1,  // 9: cairn.v1.Admin.GetProject:input_type -> cairn.v1.GetProjectRequest
-	3,  // 10: cairn.v1.Admin.ListProjects:input_type -> cairn.v1.ListProjectsRequest
-	5,  // 11: cairn.v1.Admin.ListNodes:input_type -> cairn.v1.ListNodesRequest
-	8,  // 12: cairn.v1.Admin.NodeEvidence:input_type -> cairn.v1.NodeEvidenceRequest
-	10, // 13: cairn.v1.Admin.ListGroups:input_type -> cairn.v1.ListGroupsRequest
-	13, // 14: cairn.v1.Admin.Status:input_type -> cairn.v1.StatusRequest
-	15, // 15: cairn.v1.Admin.AcceptLoss:input_type -> cairn.v1.AcceptLossRequest
-	20, // 16: cairn.v1.NodeAdmin.Info:input_type -> cairn.v1.InfoRequest
-	17, // 17: cairn.v1.NodeAdmin.Scrub:input_type -> cairn.v1.ScrubRequest
-	18, // 18: cairn.v1.NodeAdmin.Exit:input_type -> cairn.v1.NodeExitRequest
-	2,  // 19: cairn.v1.Admin.CreateProject:output_type -> cairn.v1.Project
-	2,  // 20: cairn.v1.Admin.GetProject:output_type -> cairn.v1.Project
-	4,  // 21: cairn.v1.Admin.ListProjects:output_type -> cairn.v1.ListProjectsResponse
-	6,  // 22: cairn.v1.Admin.ListNodes:output_type -> cairn.v1.ListNodesResponse
-	9,  // 23: cairn.v1.Admin.NodeEvidence:output_type -> cairn.v1.NodeEvidenceResponse
-	11, // 24: cairn.v1.Admin.ListGroups:output_type -> cairn.v1.ListGroupsResponse
-	14, // 25: cairn.v1.Admin.Status:output_type -> cairn.v1.StatusResponse
-	16, // 26: cairn.v1.Admin.AcceptLoss:output_type -> cairn.v1.AcceptLossResponse
-	21, // 27: cairn.v1.NodeAdmin.Info:output_type -> cairn.v1.InfoResponse
-	23, // 28: cairn.v1.NodeAdmin.Scrub:output_type -> cairn.v1.Scrubbing
-	19, // 29: cairn.v1.NodeAdmin.Exit:output_type -> cairn.v1.NodeExitResponse
-	19, // [19:30] is the sub-list for method output_type
-	8,  // [8:19] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	17, // 3: cairn.v1.DurabilityResponse.schemes:type_name -> cairn.v1.SchemeUse
+	27, // 4: cairn.v1.InfoResponse.data:type_name -> cairn.v1.DataDir
+	28, // 5: cairn.v1.InfoResponse.groups:type_name -> cairn.v1.GroupFollow
+	29, // 6: cairn.v1.InfoResponse.standing:type_name -> cairn.v1.Standing
+	25, // 7: cairn.v1.InfoResponse.healing:type_name -> cairn.v1.Healing
+	26, // 8: cairn.v1.InfoResponse.scrubbing:type_name -> cairn.v1.Scrubbing
+	0,  // 9: cairn.v1.Admin.CreateProject:input_type -> cairn.v1.CreateProjectRequest
+	1,  // 10: cairn.v1.Admin.GetProject:input_type -> cairn.v1.GetProjectRequest
+	3,  // 11: cairn.v1.Admin.ListProjects:input_type -> cairn.v1.ListProjectsRequest
+	5,  // 12: cairn.v1.Admin.ListNodes:input_type -> cairn.v1.ListNodesRequest
+	8,  // 13: cairn.v1.Admin.NodeEvidence:input_type -> cairn.v1.NodeEvidenceRequest
+	10, // 14: cairn.v1.Admin.ListGroups:input_type -> cairn.v1.ListGroupsRequest
+	13, // 15: cairn.v1.Admin.Status:input_type -> cairn.v1.StatusRequest
+	15, // 16: cairn.v1.Admin.Durability:input_type -> cairn.v1.DurabilityRequest
+	18, // 17: cairn.v1.Admin.AcceptLoss:input_type -> cairn.v1.AcceptLossRequest
+	23, // 18: cairn.v1.NodeAdmin.Info:input_type -> cairn.v1.InfoRequest
+	20, // 19: cairn.v1.NodeAdmin.Scrub:input_type -> cairn.v1.ScrubRequest
+	21, // 20: cairn.v1.NodeAdmin.Exit:input_type -> cairn.v1.NodeExitRequest
+	2,  // 21: cairn.v1.Admin.CreateProject:output_type -> cairn.v1.Project
+	2,  // 22: cairn.v1.Admin.GetProject:output_type -> cairn.v1.Project
+	4,  // 23: cairn.v1.Admin.ListProjects:output_type -> cairn.v1.ListProjectsResponse
+	6,  // 24: cairn.v1.Admin.ListNodes:output_type -> cairn.v1.ListNodesResponse
+	9,  // 25: cairn.v1.Admin.NodeEvidence:output_type -> cairn.v1.NodeEvidenceResponse
+	11, // 26: cairn.v1.Admin.ListGroups:output_type -> cairn.v1.ListGroupsResponse
+	14, // 27: cairn.v1.Admin.Status:output_type -> cairn.v1.StatusResponse
+	16, // 28: cairn.v1.Admin.Durability:output_type -> cairn.v1.DurabilityResponse
+	19, // 29: cairn.v1.Admin.AcceptLoss:output_type -> cairn.v1.AcceptLossResponse
+	24, // 30: cairn.v1.NodeAdmin.Info:output_type -> cairn.v1.InfoResponse
+	26, // 31: cairn.v1.NodeAdmin.Scrub:output_type -> cairn.v1.Scrubbing
+	22, // 32: cairn.v1.NodeAdmin.Exit:output_type -> cairn.v1.NodeExitResponse
+	21, // [21:33] is the sub-list for method output_type
+	9,  // [9:21] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_admin_proto_init() }
@@ -1980,7 +2222,7 @@ func file_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_proto_rawDesc), len(file_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   26,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -26,6 +26,7 @@ const (
 	Admin_NodeEvidence_FullMethodName  = "/cairn.v1.Admin/NodeEvidence"
 	Admin_ListGroups_FullMethodName    = "/cairn.v1.Admin/ListGroups"
 	Admin_Status_FullMethodName        = "/cairn.v1.Admin/Status"
+	Admin_Durability_FullMethodName    = "/cairn.v1.Admin/Durability"
 	Admin_AcceptLoss_FullMethodName    = "/cairn.v1.Admin/AcceptLoss"
 )
 
@@ -44,6 +45,8 @@ type AdminClient interface {
 	NodeEvidence(ctx context.Context, in *NodeEvidenceRequest, opts ...grpc.CallOption) (*NodeEvidenceResponse, error)
 	ListGroups(ctx context.Context, in *ListGroupsRequest, opts ...grpc.CallOption) (*ListGroupsResponse, error)
 	Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusResponse, error)
+	// Durability tells what was measured that durability depends on.
+	Durability(ctx context.Context, in *DurabilityRequest, opts ...grpc.CallOption) (*DurabilityResponse, error)
 	// AcceptLoss ends the trouble that Status shows: what was lost stays lost,
 	// and writes are taken again.
 	AcceptLoss(ctx context.Context, in *AcceptLossRequest, opts ...grpc.CallOption) (*AcceptLossResponse, error)
@@ -127,6 +130,16 @@ func (c *adminClient) Status(ctx context.Context, in *StatusRequest, opts ...grp
 	return out, nil
 }
 
+func (c *adminClient) Durability(ctx context.Context, in *DurabilityRequest, opts ...grpc.CallOption) (*DurabilityResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DurabilityResponse)
+	err := c.cc.Invoke(ctx, Admin_Durability_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *adminClient) AcceptLoss(ctx context.Context, in *AcceptLossRequest, opts ...grpc.CallOption) (*AcceptLossResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(AcceptLossResponse)
@@ -152,6 +165,8 @@ type AdminServer interface {
 	NodeEvidence(context.Context, *NodeEvidenceRequest) (*NodeEvidenceResponse, error)
 	ListGroups(context.Context, *ListGroupsRequest) (*ListGroupsResponse, error)
 	Status(context.Context, *StatusRequest) (*StatusResponse, error)
+	// Durability tells what was measured that durability depends on.
+	Durability(context.Context, *DurabilityRequest) (*DurabilityResponse, error)
 	// AcceptLoss ends the trouble that Status shows: what was lost stays lost,
 	// and writes are taken again.
 	AcceptLoss(context.Context, *AcceptLossRequest) (*AcceptLossResponse, error)
@@ -185,6 +200,9 @@ func (UnimplementedAdminServer) ListGroups(context.Context, *ListGroupsRequest) 
 }
 func (UnimplementedAdminServer) Status(context.Context, *StatusRequest) (*StatusResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Status not implemented")
+}
+func (UnimplementedAdminServer) Durability(context.Context, *DurabilityRequest) (*DurabilityResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Durability not implemented")
 }
 func (UnimplementedAdminServer) AcceptLoss(context.Context, *AcceptLossRequest) (*AcceptLossResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method AcceptLoss not implemented")
@@ -336,6 +354,24 @@ func _Admin_Status_Handler(srv interface{}, ctx context.Context, dec func(interf
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Admin_Durability_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DurabilityRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).Durability(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_Durability_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).Durability(ctx, req.(*DurabilityRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Admin_AcceptLoss_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(AcceptLossRequest)
 	if err := dec(in); err != nil {
@@ -388,6 +424,10 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Status",
 			Handler:    _Admin_Status_Handler,
+		},
+		{
+			MethodName: "Durability",
+			Handler:    _Admin_Durability_Handler,
 		},
 		{
 			MethodName: "AcceptLoss",
