@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"text/tabwriter"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -102,8 +103,9 @@ func newScrubCommand() *cobra.Command {
 		if output == "json" {
 			return json.NewEncoder(cmd.OutOrStdout()).Encode(s)
 		}
-		s.print(cmd.OutOrStdout())
-		return nil
+		w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 0, 2, ' ', 0)
+		s.print(w)
+		return w.Flush()
 	})
 	addDir(cmd, &dir)
 	cmd.Flags().StringVarP(&output, "output", "o", "", "json, or a text to read")
