@@ -37,6 +37,7 @@ func (s *Satellite) metrics(ctx context.Context) []*observe.Collector {
 		metadataMetrics(func() (meta.Stats, error) { return s.meta.Stats(ctx) }),
 		storeMetrics(s.storeStats),
 		leaseMetrics(s.leases),
+		reportMetrics(s.reports),
 		s.requests.metrics(),
 		observe.Network("cairn_satellite", s.traffic),
 	}
@@ -218,6 +219,11 @@ func auditMetrics(a *auditor) *observe.Collector {
 		observe.Counter("cairn_satellite_audit_challenges_void_total", "Challenges on shards that a node lacked and is not blamed for: they were deleted, moved, or told lost while it was asked.",
 			func(a *auditor) uint64 { return a.forgiven.Load() }),
 	)
+}
+
+func reportMetrics(r *reports) *observe.Collector {
+	return observe.Of(observe.Always(r.bad),
+		observe.Gauge("cairn_satellite_bad_segments", "Segments that their uplinks encoded wrong, as far as nodes have found out; no node is to blame.", func(n uint64) uint64 { return n }))
 }
 
 func metadataMetrics(read func() (meta.Stats, error)) *observe.Collector {
