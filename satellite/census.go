@@ -44,6 +44,48 @@ func (s *Satellite) takeCensus(ctx context.Context) error {
 // it failed.
 func failed(s audit.State) bool { return s == audit.Suspended || s == audit.Disqualified }
 
+// rebuilt counts the slots that are whole at this look and were not at the one
+// before, and how long their holders took.
+func (r *repairer) rebuilt(l *look) (c meta.Census) {
+	for k := range r.progress {
+		if l.rebuilding[k] {
+			continue
+		}
+		g, err := r.groups.get(k.Group)
+		if err != nil || g.Nodes[k.Slot] != k.Node || g.seat(k.Slot).Since.IsZero() {
+			continue // it was given to another, or taken over in good order
+		}
+		c.Rebuilt++
+		c.Seconds += uint32(max(l.now.Sub(g.seat(k.Slot).Since)/time.Second, 1))
+		c.Megabytes += uint32(int64(l.journals[k.Group].Bytes) / int64(g.Scheme.Required) / 1e6)
+	}
+	return c
+}
+
+// short is the share of what a scheme's groups hold that lacks shards, as they
+// were found at the last look.
+func (r *repairer) short(scheme string) float64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var all, short uint64
+	for id, c := range r.found {
+		g, err := r.groups.get(id)
+		if err != nil || g.Scheme.String() != scheme {
+			continue
+		}
+		for covered, numbers := range c.Covered {
+			all += numbers
+			if covered < g.Scheme.Total {
+				short += numbers
+			}
+		}
+	}
+	if all == 0 {
+		return 0
+	}
+	return float64(short) / float64(all)
+}
+
 // Durability implements pb.AdminServer: what was measured, for an estimate.
 func (s *adminServer) Durability(ctx context.Context, _ *pb.DurabilityRequest) (*pb.DurabilityResponse, error) {
 	c, err := s.meta.Census(ctx)
@@ -82,6 +124,7 @@ func (s *adminServer) Durability(ctx context.Context, _ *pb.DurabilityRequest) (
 	for name, u := range byName {
 		u.Nodes = uint32(min(len(nodes[name]), math.MaxUint32))
 		u.SlotBytes /= uint64(u.Groups)
+		u.ShortShare = s.repairer.short(name)
 	}
 	return m, nil
 }

@@ -126,6 +126,7 @@ func (r *repairer) repairOnce(ctx context.Context) error {
 		found[g.ID] = c
 		groups[i] = repair.Group{ID: g.ID, Scheme: g.Scheme, Size: c.slotSize, Seats: seats, Health: c.Health}
 	}
+	rebuilt := r.rebuilt(l)
 	maps.DeleteFunc(r.progress, func(k meta.ClaimKey, _ progress) bool { return !l.rebuilding[k] })
 	decision, err := r.decide(groups, l.nodes)
 	if err != nil {
@@ -135,7 +136,7 @@ func (r *repairer) repairOnce(ctx context.Context) error {
 	r.found, r.delays = found, decision.Delays
 	r.mu.Unlock()
 	r.tellDelays(decision.Delays)
-	return errors.Join(r.act(ctx, l, all, decision.Replacements), r.depart(ctx))
+	return errors.Join(r.act(ctx, l, all, decision.Replacements), r.depart(ctx), r.meta.AddCensus(ctx, rebuilt))
 }
 
 func (r *repairer) newLook(ctx context.Context, now time.Time, all []*group) (*look, error) {
