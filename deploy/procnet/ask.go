@@ -31,3 +31,8 @@ func (n *Network) Status(ctx context.Context) (status *pb.StatusResponse, err er
 func (n *Network) NodeInfo(ctx context.Context, i int) (*pb.InfoResponse, error) {
 	return storagenode.AskInfo(ctx, n.NodeDir(i))
 }
+
+// Scrub has node i read all that it holds, and waits for that.
+func (n *Network) Scrub(ctx context.Context, i int) (*pb.Scrubbing, error) {
+	return storagenode.AskScrub(ctx, n.NodeDir(i))
+}
