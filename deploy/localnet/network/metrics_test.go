@@ -90,11 +90,21 @@ func (w *watched) scrape(address string) *scrape.Metrics {
 
 func (w *watched) ofSatellite() *scrape.Metrics { return w.scrape(w.Satellite().MetricsAddress()) }
 
-// ofNodes adds up a metric of all nodes.
-func (w *watched) ofNodes(name string, labels ...string) (sum float64) {
+// fleet is what all nodes show.
+type fleet []*scrape.Metrics
+
+func (w *watched) ofNodes() (all fleet) {
 	w.t.Helper()
 	for i := range nodes {
-		sum += w.scrape(w.Node(i).MetricsAddress()).Sum(name, labels...)
+		all = append(all, w.scrape(w.Node(i).MetricsAddress()))
+	}
+	return all
+}
+
+// Sum adds up a metric of all nodes.
+func (f fleet) Sum(name string, labels ...string) (sum float64) {
+	for _, m := range f {
+		sum += m.Sum(name, labels...)
 	}
 	return sum
 }
@@ -102,7 +112,7 @@ func (w *watched) ofNodes(name string, labels ...string) (sum float64) {
 // await waits until something is so.
 func (w *watched) await(what string, is func() bool) {
 	w.t.Helper()
-	for end := time.Now().Add(2 * time.Minute); !is(); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); !is(); time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(end) {
 			w.t.Fatalf("waited too long for %s", what)
 		}
@@ -155,12 +165,13 @@ func TestMetrics(t *testing.T) {
 	defer p.Close()
 	w.use(p)
 	var sat *scrape.Metrics
+	var all fleet
 	w.await("all to be quiet", func() bool {
-		sat = w.ofSatellite()
-		return w.ofNodes("cairn_node_shards_staged") == 0 && sat.Sum("cairn_satellite_claims") == 4*nodes &&
+		sat, all = w.ofSatellite(), w.ofNodes()
+		return all.Sum("cairn_node_shards_staged") == 0 && sat.Sum("cairn_satellite_claims") == 4*nodes &&
 			sat.Sum("cairn_satellite_nodes_behind_entries") == 0 && sat.Sum("cairn_satellite_groups", "health", "whole") == 4 &&
-			sat.Sum("cairn_satellite_nodes_used_bytes") == w.ofNodes("cairn_node_used_bytes") &&
-			w.ofNodes("cairn_node_healing_shards") == 0
+			sat.Sum("cairn_satellite_nodes_used_bytes") == all.Sum("cairn_node_used_bytes") &&
+			all.Sum("cairn_node_healing_shards") == 0
 	})
 	total, payload := 0, 0.0
 	for _, size := range objects {
@@ -203,30 +214,30 @@ func TestMetrics(t *testing.T) {
 	}
 
 	const expansion = 10.0 / 4
-	shards, put := w.ofNodes("cairn_node_shards"), w.ofNodes("cairn_node_requests_total", "request", "put", "outcome", "ok")
-	healed, synced := w.ofNodes("cairn_node_healed_shards_total"), w.ofNodes("cairn_node_synced_shards_total")
+	shards, put := all.Sum("cairn_node_shards"), all.Sum("cairn_node_requests_total", "request", "put", "outcome", "ok")
+	healed, synced := all.Sum("cairn_node_healed_shards_total"), all.Sum("cairn_node_synced_shards_total")
 	if put < 2*8 || shards != put+healed || shards != synced {
 		t.Errorf("%v shards, %v put, %v healed, %v synced", shards, put, healed, synced)
 	}
-	if missing := w.ofNodes("cairn_node_shards_missing"); shards+missing != 2*nodes {
+	if missing := all.Sum("cairn_node_shards_missing"); shards+missing != 2*nodes {
 		t.Errorf("%v shards and %v missing, want %d in all", shards, missing, 2*nodes)
 	}
-	if got := w.ofNodes("cairn_node_put_bytes_total"); got < payload*expansion*8/10 || got > payload*expansion*1.1 {
+	if got := all.Sum("cairn_node_put_bytes_total"); got < payload*expansion*8/10 || got > payload*expansion*1.1 {
 		t.Errorf("%v bytes put, want about %v", got, payload*expansion)
 	}
-	if got := w.ofNodes("cairn_node_get_bytes_total"); got < payload {
+	if got := all.Sum("cairn_node_get_bytes_total"); got < payload {
 		t.Errorf("%v bytes of shards given out for %v of payload", got, payload)
 	}
-	if got := w.ofNodes("cairn_node_network_bytes_total", "protocol", wire.Protocol, "direction", "in"); got < payload*expansion*8/10 {
+	if got := all.Sum("cairn_node_network_bytes_total", "protocol", wire.Protocol, "direction", "in"); got < payload*expansion*8/10 {
 		t.Errorf("%v bytes came in, and %v of shards were put", got, payload*expansion)
 	}
-	if used := w.ofNodes("cairn_node_used_bytes"); used < payload {
+	if used := all.Sum("cairn_node_used_bytes"); used < payload {
 		t.Errorf("nodes use %v bytes for %v of payload", used, payload)
 	}
-	if groups, behind := w.ofNodes("cairn_node_groups"), w.ofNodes("cairn_node_journal_behind_entries"); groups != 4*nodes || behind != 0 {
+	if groups, behind := all.Sum("cairn_node_groups"), all.Sum("cairn_node_journal_behind_entries"); groups != 4*nodes || behind != 0 {
 		t.Errorf("%v groups, %v entries behind", groups, behind)
 	}
-	observetest.Lint(t, w.scrape(w.Node(0).MetricsAddress()), "cairn_node_")
+	observetest.Lint(t, all[0], "cairn_node_")
 
 	w.must(w.StopNode(3))
 	w.await("the node to be missed", func() bool {
