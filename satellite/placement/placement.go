@@ -51,7 +51,10 @@ func vettingLimit(scheme erasure.Scheme) int {
 // Plan returns new groups, as nodes by slot, that bring every node to
 // rule.PerNode groups as far as there are enough nodes to go with it. Nodes
 // that are in enough groups may be taken into as many again to go with new
-// ones, and a node without any group is given one whatever others have. At most
+// ones, and a node without any group is given one whatever others have. But when
+// nodes have rule.PerNode more in the mean than in any network that grows node by
+// node, scheme.Total, there are no new groups: nodes that come and go would make
+// them for ever. They wait for slots to fall vacant. At most
 // Total − Success slots of a group, at least one, go to nodes in vetting, unless
 // the vetted nodes are too few to fill the rest of one, as in a network that
 // begins.
@@ -128,6 +131,9 @@ func (p *planner) neediest() (least *Node) {
 // meet.
 func (p *planner) around(first *Node) []*Node {
 	p.round++
+	if p.crowded() {
+		return nil
+	}
 	candidates := make([]*Node, 0, len(p.nodes))
 	for i := range p.nodes {
 		n := &p.nodes[i]
@@ -143,6 +149,15 @@ func (p *planner) around(first *Node) []*Node {
 		return cmp.Or(cmp.Compare(a.Slots, b.Slots), cmp.Compare(rank[a.ID], rank[b.ID]))
 	})
 	return p.gather(first, candidates)
+}
+
+// crowded says whether there are as many groups as there may be.
+func (p *planner) crowded() bool {
+	slots := p.scheme.Total // of one more
+	for i := range p.nodes {
+		slots += p.nodes[i].Slots
+	}
+	return slots > (p.scheme.Total+p.rule.PerNode)*len(p.nodes)
 }
 
 // gather makes a group of first and the earliest candidates that may join it; it

@@ -166,6 +166,26 @@ func TestPlanJoining(t *testing.T) {
 	}
 }
 
+// TestPlanChurn has nodes lose all their slots to others and come back, again and
+// again: groups must not become more and more.
+func TestPlanChurn(t *testing.T) {
+	random := rand.New(rand.NewPCG(3, 4))
+	nodes := newNodes(16)
+	groups := 0
+	for range 1000 {
+		planned := Plan(small, Rule{PerNode: 4}, nodes)
+		groups += len(planned)
+		count(nodes, planned, small.Required)
+		gone := &nodes[random.IntN(len(nodes))]
+		for ; gone.Slots > 0; gone.Slots-- {
+			nodes[random.IntN(len(nodes))].Slots++
+		}
+	}
+	if most := (small.Total + 4) * len(nodes) / small.Total; groups > most {
+		t.Errorf("%d nodes have made %d groups, more than %d", len(nodes), groups, most)
+	}
+}
+
 func TestPlanSettles(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	for range 30 {
