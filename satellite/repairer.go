@@ -192,7 +192,7 @@ func (l *look) examine(g *group) (*condition, []repair.Seat) {
 	claims := l.claims.of(g)
 	slots := make([]repair.Slot, len(g.Nodes))
 	for slot, id := range g.Nodes {
-		slots[slot] = l.slot(id, claims[slot], due)
+		slots[slot] = l.slot(g, id, claims[slot], due)
 		slots[slot].Given = g.seat(slot).Given
 	}
 	c := &condition{Health: repair.Examine(g.Scheme, journal.Head, slots), journal: journal}
@@ -214,13 +214,13 @@ func (l *look) seat(g *group, slot int, holder *repair.Slot, rebuild, due uint64
 	if !s.Successor.IsZero() {
 		k.Node = s.Successor
 		head := l.journals[g.ID].Head
-		successor := l.slot(s.Successor, l.claims.get(k), due)
+		successor := l.slot(g, s.Successor, l.claims.get(k), due)
 		leaving := *holder
 		if leaving.Claim.Seq == 0 {
 			leaving.Claim.Seq = head // it has not told, and perhaps holds everything
 		}
 		s.Ready = repair.Ready(head, &leaving, &successor)
-		rebuild = successor.Lacks(head).Len()
+		rebuild = successor.Rebuilds(head).Len()
 	}
 	if rebuild > 0 {
 		l.rebuilding[k] = true
@@ -230,8 +230,8 @@ func (l *look) seat(g *group, slot int, holder *repair.Slot, rebuild, due uint64
 }
 
 // slot is what package repair is told of a slot.
-func (l *look) slot(id ident.ID, c *claim, due uint64) repair.Slot {
-	s := repair.Slot{Presence: repair.Gone, Due: due}
+func (l *look) slot(g *group, id ident.ID, c *claim, due uint64) repair.Slot {
+	s := repair.Slot{Presence: repair.Gone, Due: due, Bad: l.reports.excuse(g.ID, id)}
 	if n, known := l.nodes[id]; known {
 		s.Presence = n.Presence(l.config.OfflineGrace)
 	}

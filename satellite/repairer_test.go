@@ -512,6 +512,42 @@ func TestStalled(t *testing.T) {
 }
 
 // TestDistinct keeps to the rule of distinct networks.
+// TestStalledByBadSegment has a slot that cannot be rebuilt, since a segment was
+// encoded wrong, go to one other node and no further.
+func TestStalledByBadSegment(t *testing.T) {
+	w := newTown(t, 14)
+	w.fill(10)
+	w.claim()
+	w.registry.judged(w.keys[w.holders(1)[5]].ID(), time.Time{}, repeat(9, audit.Wrong)...)
+	w.repair()
+	holders := []int{w.holders(1)[5]}
+	for range 40 {
+		now := w.holders(1)[5]
+		if now != holders[len(holders)-1] {
+			holders = append(holders, now)
+		}
+		w.have[townSlot{1, now}] = seqset.Set{{First: 1, Last: 6}, {First: 8, Last: 10}}
+		w.claim()
+		if len(w.reports.by(1, w.keys[now].ID())) == 0 {
+			must(t, w.report(5, 7))
+		}
+		w.repair()
+		must(t, w.reports.review(t.Context()))
+		w.pass(stallAfter / 5)
+	}
+	if len(holders) != 2 {
+		t.Errorf("the slot went to nodes %v", holders)
+	}
+	w.have[townSlot{1, holders[1]}] = seqset.Set{{First: 1, Last: 5}, {First: 8, Last: 10}}
+	w.claim()
+	w.repair()
+	w.pass(stallAfter + time.Minute)
+	w.repair()
+	if now := w.holders(1)[5]; now == holders[1] {
+		t.Error("a node keeps a slot that it does not rebuild, since one segment is bad")
+	}
+}
+
 func TestDistinct(t *testing.T) {
 	w := newTown(t, 12)
 	w.config.Distinct = true // all of them have one address

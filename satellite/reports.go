@@ -30,8 +30,9 @@ type reportKey struct {
 
 // reports is the segments that nodes say were encoded wrong. A node that says so
 // is not told to heal them at once. Others are: the word of one node, or of some
-// that go together, must not keep the others from healing what is well. It is
-// safe for concurrent use.
+// that go together, must not keep the others from healing what is well. What
+// former holders of slots said is kept, so that a slot that cannot be rebuilt
+// does not go from one to the next for ever. It is safe for concurrent use.
 type reports struct {
 	meta   *meta.Store
 	groups *groups
@@ -113,6 +114,21 @@ func (r *reports) by(group uint32, id ident.ID) seqset.Set {
 	return seqset.Of(runs...)
 }
 
+// excuse is those of them that another node has reported as well, be it one that
+// has its slot no more: what the node need not rebuild. Its own word is not
+// enough, since a node that is too lazy to rebuild a slot could give it.
+func (r *reports) excuse(group uint32, id ident.ID) seqset.Set {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var runs []seqset.Run
+	for k := range r.ofNode[id] {
+		if k.group == group && len(r.all[k]) > 1 {
+			runs = append(runs, seqset.Run{First: k.seq, Last: k.seq})
+		}
+	}
+	return seqset.Of(runs...)
+}
+
 // lacks says whether a node has a slot of a group and does not claim an entry.
 func (r *reports) lacks(g *group, id ident.ID, seq uint64) bool {
 	slot, _, ok := g.slotOf(id)
@@ -162,14 +178,19 @@ func (r *reports) snapshot() map[reportKey]map[ident.ID]meta.Report {
 	return all
 }
 
+// holds says whether a node has a slot of a group and claims an entry.
+func (r *reports) holds(g *group, id ident.ID, seq uint64) bool {
+	return g.concerns(id) && !r.lacks(g, id, seq)
+}
+
 // review forgets the reports of segments that were deleted, and of nodes that
-// hold the shard after all or have left the group.
+// hold the shard after all.
 func (r *reports) review(ctx context.Context) error {
 	var kept, over []meta.Report
 	for k, of := range r.snapshot() {
 		g, err := r.groups.get(k.group)
 		for id, n := range of {
-			if err == nil && r.lacks(g, id, k.seq) {
+			if err == nil && !r.holds(g, id, k.seq) {
 				kept = append(kept, n)
 			} else {
 				over = append(over, n)

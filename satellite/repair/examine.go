@@ -112,7 +112,7 @@ func (x *examination) rebuilds() {
 		if s.Presence != Present || given == 0 || x.Slots[i].Lacks == 0 {
 			continue
 		}
-		rebuild := s.Lacks(x.head).Intersect(seqset.Set{{First: 1, Last: given}}).Subtract(x.unreadable)
+		rebuild := s.Rebuilds(x.head).Intersect(seqset.Set{{First: 1, Last: given}}).Subtract(x.unreadable)
 		x.Slots[i].Rebuild = rebuild.Len()
 		x.rebuild = x.rebuild.Union(rebuild)
 	}

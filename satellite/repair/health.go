@@ -41,6 +41,9 @@ type Slot struct {
 	// Given is the journal head when the holder was given the slot, 0 for the
 	// first one. What it does not claim up to there it still has to rebuild.
 	Given uint64
+	// Bad are numbers of segments that were encoded wrong: the holder cannot
+	// rebuild its shards of them, and is not to blame.
+	Bad seqset.Set
 	// Due is up to where the holder should have claimed by now: the journal head
 	// of some time ago. Up to there it lacks what it does not claim; beyond, it
 	// is still about to follow the journal, and covers every entry. So a holder
@@ -59,6 +62,9 @@ func (s *Slot) Lacks(head uint64) seqset.Set {
 	return lacks
 }
 
+// Rebuilds returns what of that can be rebuilt, as far as the slot itself tells.
+func (s *Slot) Rebuilds(head uint64) seqset.Set { return s.Lacks(head).Subtract(s.Bad) }
+
 // runs calls do with the runs of what the slot lacks up to head, ascending. The
 // last two may touch.
 func (s *Slot) runs(head uint64, do func(seqset.Run)) {
@@ -74,9 +80,10 @@ func (s *Slot) runs(head uint64, do func(seqset.Run)) {
 }
 
 // Ready reports whether a successor may take a slot over: it lacks nothing that
-// the one who leaves it holds. Due is what its claim has to reach.
+// the one who leaves it holds, but for what cannot be rebuilt. Due is what its
+// claim has to reach.
 func Ready(head uint64, leaving, successor *Slot) bool {
-	return len(successor.Lacks(head).Subtract(leaving.Lacks(head))) == 0
+	return len(successor.Rebuilds(head).Subtract(leaving.Lacks(head))) == 0
 }
 
 // Health is how well a group is.

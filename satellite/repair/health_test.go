@@ -136,6 +136,9 @@ func TestRebuild(t *testing.T) {
 		}
 	}
 	check(SlotHealth{Lacks: 40, Rebuild: 40}, SlotHealth{Lacks: 10, Rebuild: 5}, SlotHealth{Lacks: 100}, SlotHealth{Lacks: 90})
+	// What was encoded wrong cannot be rebuilt.
+	slots[1].Bad = run(5, 18)
+	check(SlotHealth{Lacks: 40, Rebuild: 40}, SlotHealth{Lacks: 10}, SlotHealth{Lacks: 100}, SlotHealth{Lacks: 90})
 	// What cannot be read cannot be rebuilt either.
 	for i := 4; i < 8; i++ {
 		slots[i] = Slot{Presence: Barred}
@@ -213,6 +216,8 @@ func TestReady(t *testing.T) {
 		"all the same":        {Slot{Given: 90, Claim: Claim{Seq: head, Missing: run(11, 20)}}, true},
 		"more":                {Slot{Given: 90, Claim: Claim{Seq: head}}, true},
 		"one less":            {Slot{Given: 90, Claim: Claim{Seq: head, Missing: run(11, 21)}}, false},
+		"one that is bad":     {Slot{Given: 90, Claim: Claim{Seq: head, Missing: run(11, 21)}, Bad: run(21, 21)}, true},
+		"one of two is bad":   {Slot{Given: 90, Claim: Claim{Seq: head, Missing: run(11, 22)}, Bad: run(21, 21)}, false},
 		"up to what is due":   {Slot{Given: 90, Due: 95, Claim: Claim{Seq: 95, Missing: run(12, 19)}}, true},
 		"less than what is":   {Slot{Given: 90, Due: 95, Claim: Claim{Seq: 94, Missing: run(12, 19)}}, false},
 		"more, but too short": {Slot{Given: 90, Due: 95, Claim: Claim{Seq: 20}}, false},
