@@ -5,7 +5,7 @@ import (
 	"slices"
 	"sync/atomic"
 
-	"github.com/cairnstorage/cairn/observe"
+	"github.com/cairnstorage/cairn/proto/observe"
 	"github.com/cairnstorage/cairn/proto/order"
 	"github.com/cairnstorage/cairn/proto/transport"
 	"github.com/cairnstorage/cairn/proto/wire"

@@ -11,8 +11,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/cairnstorage/cairn/observe/observetest"
-	"github.com/cairnstorage/cairn/observe/scrape"
+	"github.com/cairnstorage/cairn/proto/observe/observetest"
+	"github.com/cairnstorage/cairn/proto/observe/scrape"
 	"github.com/cairnstorage/cairn/proto/order"
 	"github.com/cairnstorage/cairn/proto/pb"
 	"github.com/cairnstorage/cairn/proto/seqset"

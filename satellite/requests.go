@@ -11,7 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/cairnstorage/cairn/observe"
+	"github.com/cairnstorage/cairn/proto/observe"
 	"github.com/cairnstorage/cairn/proto/pb"
 )
 

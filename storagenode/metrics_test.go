@@ -10,9 +10,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cairnstorage/cairn/observe/observetest"
-	"github.com/cairnstorage/cairn/observe/scrape"
 	"github.com/cairnstorage/cairn/proto/merkle"
+	"github.com/cairnstorage/cairn/proto/observe/observetest"
+	"github.com/cairnstorage/cairn/proto/observe/scrape"
 	"github.com/cairnstorage/cairn/proto/order"
 	"github.com/cairnstorage/cairn/proto/pb"
 	"github.com/cairnstorage/cairn/proto/wire"

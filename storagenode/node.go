@@ -16,8 +16,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cairnstorage/cairn/observe"
 	"github.com/cairnstorage/cairn/proto/ident"
+	"github.com/cairnstorage/cairn/proto/observe"
 	"github.com/cairnstorage/cairn/proto/order"
 	"github.com/cairnstorage/cairn/proto/pb"
 	"github.com/cairnstorage/cairn/proto/transport"

@@ -58,16 +58,17 @@ var roles = []string{"uplink", "storagenode", "satellite"}
 // clients are the only packages of a role that other roles may import.
 var clients = []string{"storagenode/nodeclient", "satellite/satclient"}
 
-// What both roles build on knows none of them, and the protocol does not know
-// how daemons are watched.
+// What all roles build on knows none of them, and the protocol does not know how
+// daemons are watched.
 func TestProtoImportsNoRole(t *testing.T) {
 	for pkg, imported := range imports(t) {
-		if !within(pkg, "proto") && pkg != "observe" {
+		if !within(pkg, "proto") {
 			continue
 		}
 		for _, path := range imported {
 			path, ours := strings.CutPrefix(path, module)
-			if ours && !within(path, "proto") {
+			watches := within(path, "proto/observe") && !within(pkg, "proto/observe")
+			if ours && (!within(path, "proto") || watches) {
 				t.Errorf("%s imports %s", pkg, path)
 			}
 		}
@@ -89,7 +90,7 @@ func TestRolesImportOnlyEachOthersClients(t *testing.T) {
 			if other != "" && other != role && !slices.Contains(clients, path) {
 				t.Errorf("%s imports %s", pkg, path)
 			}
-			if other == "" && !within(path, "proto") && path != "observe" {
+			if other == "" && !within(path, "proto") {
 				t.Errorf("%s imports %s, which is no part of a role", pkg, path)
 			}
 		}

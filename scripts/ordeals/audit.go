@@ -7,7 +7,7 @@ import (
 	"math"
 	"time"
 
-	"github.com/cairnstorage/cairn/observe/scrape"
+	"github.com/cairnstorage/cairn/proto/observe/scrape"
 	"github.com/cairnstorage/cairn/proto/wire"
 )
 

@@ -15,9 +15,9 @@ import (
 	"time"
 
 	"github.com/cairnstorage/cairn/deploy/procnet"
-	"github.com/cairnstorage/cairn/observe/scrape"
 	"github.com/cairnstorage/cairn/proto/erasure"
 	"github.com/cairnstorage/cairn/proto/ident"
+	"github.com/cairnstorage/cairn/proto/observe/scrape"
 	"github.com/cairnstorage/cairn/proto/transport"
 	"github.com/cairnstorage/cairn/uplink"
 )

@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/cairnstorage/cairn/observe/scrape"
+	"github.com/cairnstorage/cairn/proto/observe/scrape"
 	"github.com/cairnstorage/cairn/proto/pb"
 	"github.com/cairnstorage/cairn/proto/wire"
 )

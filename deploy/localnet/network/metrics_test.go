@@ -16,10 +16,10 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/cairnstorage/cairn/deploy/localnet/network"
-	"github.com/cairnstorage/cairn/observe"
-	"github.com/cairnstorage/cairn/observe/observetest"
-	"github.com/cairnstorage/cairn/observe/scrape"
 	"github.com/cairnstorage/cairn/proto/grant"
+	"github.com/cairnstorage/cairn/proto/observe"
+	"github.com/cairnstorage/cairn/proto/observe/observetest"
+	"github.com/cairnstorage/cairn/proto/observe/scrape"
 	"github.com/cairnstorage/cairn/proto/wire"
 	"github.com/cairnstorage/cairn/satellite"
 	"github.com/cairnstorage/cairn/storagenode"

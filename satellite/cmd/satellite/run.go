@@ -9,8 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/cairnstorage/cairn/observe"
 	"github.com/cairnstorage/cairn/proto/erasure"
+	"github.com/cairnstorage/cairn/proto/observe"
 	"github.com/cairnstorage/cairn/satellite"
 )
 

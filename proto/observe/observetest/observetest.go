@@ -8,8 +8,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
-	"github.com/cairnstorage/cairn/observe"
-	"github.com/cairnstorage/cairn/observe/scrape"
+	"github.com/cairnstorage/cairn/proto/observe"
+	"github.com/cairnstorage/cairn/proto/observe/scrape"
 )
 
 // Document checks that the table called name in the document at path lists
