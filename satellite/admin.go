@@ -6,6 +6,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
+	"unicode"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -13,11 +15,15 @@ import (
 	"github.com/cairnstorage/cairn/proto/grant"
 	"github.com/cairnstorage/cairn/proto/ident"
 	"github.com/cairnstorage/cairn/proto/pb"
+	"github.com/cairnstorage/cairn/satellite/audit"
 	"github.com/cairnstorage/cairn/satellite/meta"
 	"github.com/cairnstorage/cairn/satellite/satclient"
 )
 
 const adminSocket = "admin.sock" // in Dir
+
+// maxReason bounds what an operator gives as a reason, in bytes.
+const maxReason = 200
 
 // maxListing is the size in bytes of the longest listing.
 const maxListing = 64 << 20
@@ -85,21 +91,6 @@ func (s *adminServer) withKey(p *meta.ProjectUsage) (*pb.Project, error) {
 	return m, err
 }
 
-// ListNodes implements pb.AdminServer.
-func (s *adminServer) ListNodes(context.Context, *pb.ListNodesRequest) (*pb.ListNodesResponse, error) {
-	answer := &pb.ListNodesResponse{}
-	for _, n := range s.registry.view() {
-		answer.Nodes = append(answer.Nodes, &pb.NodeInfo{
-			Id: n.ID[:], Online: n.online, Addresses: n.Addresses,
-			Capacity: n.Capacity, Used: n.Used, Free: n.Free,
-			Version: n.Version, Operator: n.Operator,
-			FirstSeen: n.FirstSeen.Unix(), LastSeen: n.LastSeen.Unix(),
-			Groups: uint32(s.groups.held(n.ID)), Behind: n.behind,
-		})
-	}
-	return answer, nil
-}
-
 // NodeEvidence implements pb.AdminServer.
 func (s *adminServer) NodeEvidence(ctx context.Context, m *pb.NodeEvidenceRequest) (*pb.NodeEvidenceResponse, error) {
 	id, err := ident.IDFromBytes(m.Node)
@@ -110,57 +101,34 @@ func (s *adminServer) NodeEvidence(ctx context.Context, m *pb.NodeEvidenceReques
 	return &pb.NodeEvidenceResponse{Files: files}, err
 }
 
-// ListGroups implements pb.AdminServer.
-func (s *adminServer) ListGroups(ctx context.Context, _ *pb.ListGroupsRequest) (*pb.ListGroupsResponse, error) {
-	all, err := s.meta.Groups(ctx)
-	if err != nil {
-		return nil, err
-	}
-	answer := &pb.ListGroupsResponse{}
-	for i := range all {
-		g, err := s.groups.get(all[i].ID)
-		if err != nil {
-			continue // formed this moment
-		}
-		m := &pb.GroupInfo{
-			Group: g.ID, Epoch: g.Epoch, Scheme: g.Scheme.String(),
-			Head: all[i].Head, Segments: all[i].Segments, Bytes: all[i].Bytes,
-		}
-		for slot, free := range s.registry.free(g.Nodes) {
-			m.Nodes = append(m.Nodes, g.Nodes[slot][:])
-			if free >= 0 {
-				m.Online++
-			}
-		}
-		answer.Groups = append(answer.Groups, m)
-	}
-	return answer, nil
-}
-
-// Status implements pb.AdminServer.
-func (s *adminServer) Status(ctx context.Context, _ *pb.StatusRequest) (*pb.StatusResponse, error) {
-	stats, err := s.meta.Stats(ctx)
-	if err != nil {
-		return nil, err
-	}
-	nodes, online := s.registry.counts()
-	groups, writable := s.groups.counts()
-	m := &pb.StatusResponse{
-		Address: s.address, Version: s.config.Version, Started: s.started.Unix(),
-		Scheme: s.groups.scheme.String(),
-		Nodes:  uint32(nodes), NodesOnline: uint32(online),
-		Groups: uint32(groups), GroupsWritable: uint32(writable),
-		Projects: stats.Projects, Objects: stats.Objects, Segments: stats.Segments, Bytes: stats.Bytes,
-	}
-	if t := s.trouble.Load(); t != nil {
-		m.Trouble, m.GroupsWritable = t.Text, 0
-	}
-	return m, nil
-}
-
 // AcceptLoss implements pb.AdminServer.
 func (s *adminServer) AcceptLoss(ctx context.Context, _ *pb.AcceptLossRequest) (*pb.AcceptLossResponse, error) {
 	return &pb.AcceptLossResponse{}, s.acceptLoss(ctx)
+}
+
+// ReinstateNode implements pb.AdminServer.
+func (s *adminServer) ReinstateNode(ctx context.Context, m *pb.ReinstateNodeRequest) (*pb.ReinstateNodeResponse, error) {
+	id, err := ident.IDFromBytes(m.Id)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", satclient.ErrBadRequest, err)
+	}
+	return &pb.ReinstateNodeResponse{}, s.registry.decide(ctx, id, func(was audit.Standing) (audit.Standing, error) {
+		return was.Reinstate(s.now())
+	})
+}
+
+// DisqualifyNode implements pb.AdminServer.
+func (s *adminServer) DisqualifyNode(ctx context.Context, m *pb.DisqualifyNodeRequest) (*pb.DisqualifyNodeResponse, error) {
+	id, err := ident.IDFromBytes(m.Id)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", satclient.ErrBadRequest, err)
+	}
+	if reason := m.Reason; reason == "" || len(reason) > maxReason || strings.ContainsFunc(reason, unicode.IsControl) {
+		return nil, fmt.Errorf("%w: the reason has 1 to %d printable characters", satclient.ErrBadRequest, maxReason)
+	}
+	return &pb.DisqualifyNodeResponse{}, s.registry.decide(ctx, id, func(was audit.Standing) (audit.Standing, error) {
+		return was.Disqualify(m.Reason, s.now())
+	})
 }
 
 // listenAdmin makes the admin socket. Whoever holds the directory's lock may

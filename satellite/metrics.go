@@ -12,7 +12,6 @@ import (
 	"github.com/cairnstorage/cairn/satellite/audit"
 	"github.com/cairnstorage/cairn/satellite/kv"
 	"github.com/cairnstorage/cairn/satellite/meta"
-	"github.com/cairnstorage/cairn/satellite/placement"
 )
 
 // MetricsAddress is the host:port at which metrics are served, or "".
@@ -123,61 +122,53 @@ func nodeMetrics(r *registry) *observe.Collector {
 
 // groupStats counts the placement groups.
 type groupStats struct {
-	byHealth map[string]int
-	writable int
+	byHealth                     map[string]int
+	writable                     int
+	endangered, unreadable, lost uint64 // segments, about
+	healing                      healing
+	waiting                      int  // slots that need another holder and get none
+	looked                       bool // otherwise health is by who is online
 }
 
-// The health of a group, as far as its holders are online.
-const (
-	healthWhole      = "whole"      // all of them are
-	healthReduced    = "reduced"    // fewer, though enough to be let be
-	healthEndangered = "endangered" // fewer than RepairBelow
-	healthUnreadable = "unreadable" // fewer than Required
-)
-
-func healthOf(c placement.Candidate) string {
-	online := 0
-	for _, slot := range c.Slots {
-		if slot.Online {
-			online++
+func (s *Satellite) groupStats() (st groupStats) {
+	st.byHealth = make(map[string]int)
+	for _, g := range s.groups.all() {
+		c := s.repairer.condition(g.ID)
+		st.byHealth[s.healthOf(g, c)]++
+		if c != nil {
+			endangered, unreadable, lost := c.endangered()
+			st.endangered += endangered
+			st.unreadable += unreadable
+			st.lost += lost
 		}
 	}
-	switch {
-	case online < c.Scheme.Required:
-		return healthUnreadable
-	case online < c.Scheme.RepairBelow:
-		return healthEndangered
-	case online < c.Scheme.Total:
-		return healthReduced
+	if _, st.writable = s.groups.counts(); s.refusing() != nil {
+		st.writable = 0
 	}
-	return healthWhole
-}
-
-func (s *Satellite) groupStats() groupStats {
-	st := groupStats{byHealth: make(map[string]int)}
-	refusing := s.refusing() != nil
-	s.groups.mu.Lock()
-	defer s.groups.mu.Unlock()
-	for _, each := range s.groups.byID {
-		c := s.groups.candidate(each)
-		st.byHealth[healthOf(c)]++
-		if !refusing && placement.Judge(c, minRoom).Weight > 0 {
-			st.writable++
-		}
-	}
+	st.healing, st.waiting, st.looked = s.repairer.progressing()
 	return st
 }
 
 func groupMetrics(read func() groupStats) *observe.Collector {
 	return observe.Of(observe.Always(read),
 		observe.Gauges("cairn_satellite_groups",
-			"Placement groups, by how many of their slots have a holder online: all (`whole`), at least repair-below (`reduced`), fewer (`endangered`), or fewer than required (`unreadable`).",
+			"Placement groups, by how many of their holders that are online hold what the fewest hold: all (`whole`), at least repair-below (`reduced`), fewer (`endangered`), or fewer than required (`unreadable`).",
 			[]string{"health"}, func(st groupStats, emit func(int, ...string)) {
 				for _, health := range []string{healthWhole, healthReduced, healthEndangered, healthUnreadable} {
 					emit(st.byHealth[health], health)
 				}
 			}),
 		observe.Gauge("cairn_satellite_groups_writable", "Placement groups that can be put to.", func(st groupStats) int { return st.writable }),
+		observe.Gauges("cairn_satellite_segments_at_risk",
+			"Segments, about, that fewer holders online have than repair-below (`endangered`), of those that fewer have than required (`unreadable`), and of those that nobody could read even if all holders came back (`lost`).",
+			[]string{"risk"}, func(st groupStats, emit func(uint64, ...string)) {
+				emit(st.endangered, "endangered")
+				emit(st.unreadable, "unreadable")
+				emit(st.lost, "lost")
+			}),
+		observe.Gauge("cairn_satellite_healing_left_bytes", "Shards that nodes have to make again.", func(st groupStats) float64 { return st.healing.left }),
+		observe.Gauge("cairn_satellite_healing_rate_bytes", "How much of that they make in a second, over the last minutes.", func(st groupStats) float64 { return st.healing.rate }),
+		observe.Gauge("cairn_satellite_slots_waiting", "Slots that need another holder and get none.", func(st groupStats) int { return st.waiting }),
 	)
 }
 

@@ -22,7 +22,6 @@ import (
 	"github.com/cairnstorage/cairn/satellite/kv"
 	"github.com/cairnstorage/cairn/satellite/kv/memkv"
 	"github.com/cairnstorage/cairn/satellite/meta"
-	"github.com/cairnstorage/cairn/satellite/placement"
 	"github.com/cairnstorage/cairn/satellite/satclient"
 )
 
@@ -115,6 +114,12 @@ func TestMetrics(t *testing.T) {
 		{"cairn_satellite_groups", 4, []string{"health", "reduced"}},
 		{"cairn_satellite_groups", 4, nil},
 		{"cairn_satellite_groups_writable", 4, nil},
+		{"cairn_satellite_segments_at_risk", 0, []string{"risk", "endangered"}},
+		{"cairn_satellite_segments_at_risk", 0, []string{"risk", "unreadable"}},
+		{"cairn_satellite_segments_at_risk", 0, []string{"risk", "lost"}},
+		{"cairn_satellite_healing_left_bytes", 0, nil},
+		{"cairn_satellite_healing_rate_bytes", 0, nil},
+		{"cairn_satellite_slots_waiting", 0, nil},
 		{"cairn_satellite_claims", 1, nil},
 		{"cairn_satellite_claims_missing_entries", 7, nil},
 		{"cairn_satellite_claims_lost_entries", 2, nil},
@@ -154,11 +159,7 @@ func TestHealth(t *testing.T) {
 		if want == "" {
 			continue
 		}
-		c := placement.Candidate{Scheme: testScheme, Slots: make([]placement.Slot, testScheme.Total)}
-		for i := range online {
-			c.Slots[i].Online = true
-		}
-		if got := healthOf(c); got != want {
+		if got := healthAt(testScheme, online); got != want {
 			t.Errorf("%d online: %s, want %s", online, got, want)
 		}
 	}

@@ -318,6 +318,7 @@ type nodeView struct {
 	meta.Node
 	online   bool
 	takes    bool // may be given new data
+	impaired bool // it said that a data directory is away
 	came     time.Time
 	away     time.Duration // for how long it has not been there; 0: it is
 	behind   uint64
@@ -333,7 +334,7 @@ func (r *registry) all() []nodeView {
 	list := make([]nodeView, 0, len(r.nodes))
 	for _, n := range r.nodes {
 		v := nodeView{
-			Node: n.Node, online: r.isOnline(n, now), takes: r.takes(n, now), came: n.came,
+			Node: n.Node, online: r.isOnline(n, now), takes: r.takes(n, now), impaired: n.impaired, came: n.came,
 			behind: n.behind, standing: n.standing, loss: n.loss,
 		}
 		if !r.isThere(n, now) {

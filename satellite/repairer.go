@@ -40,8 +40,11 @@ const (
 // condition is how a group was found at the last look.
 type condition struct {
 	repair.Health
+	of       *group
 	journal  meta.Journal
-	slotSize int64 // bytes that a holder of one slot needs
+	presence []repair.Presence // of holders
+	slotSize int64             // bytes that a holder of one slot needs
+	left     float64           // bytes that holders have to heal
 }
 
 // repairer looks after the health of all groups: what is to be healed at once,
@@ -53,9 +56,10 @@ type repairer struct {
 	progress map[meta.ClaimKey]progress // of who rebuilds a slot
 	told     map[delayed]bool           // that was logged
 
-	mu     sync.Mutex
-	found  map[uint32]*condition // by group
-	delays []repair.Delay
+	mu      sync.Mutex
+	found   map[uint32]*condition // by group; nil before the first look
+	delays  []repair.Delay
+	healing healing
 }
 
 func newRepairer(s *Satellite) *repairer {
@@ -64,7 +68,6 @@ func newRepairer(s *Satellite) *repairer {
 		rising:    make(map[uint32]*pastHeads),
 		progress:  make(map[meta.ClaimKey]progress),
 		told:      make(map[delayed]bool),
-		found:     make(map[uint32]*condition),
 	}
 }
 
@@ -133,14 +136,17 @@ func (r *repairer) repairOnce(ctx context.Context) error {
 		return err
 	}
 	r.mu.Lock()
-	r.found, r.delays = found, decision.Delays
+	r.found, r.delays, r.healing = found, decision.Delays, r.healing.next(now, l.lacks)
 	r.mu.Unlock()
 	r.tellDelays(decision.Delays)
 	return errors.Join(r.act(ctx, l, all, decision.Replacements), r.depart(ctx), r.meta.AddCensus(ctx, rebuilt))
 }
 
 func (r *repairer) newLook(ctx context.Context, now time.Time, all []*group) (*look, error) {
-	l := &look{repairer: r, now: now, nodes: r.repairNodes(), rebuilding: make(map[meta.ClaimKey]bool)}
+	l := &look{
+		repairer: r, now: now, nodes: r.repairNodes(),
+		rebuilding: make(map[meta.ClaimKey]bool), lacks: make(map[meta.ClaimKey]lack),
+	}
 	ids := make([]uint32, len(all))
 	for i, g := range all {
 		ids[i] = g.ID
@@ -178,6 +184,7 @@ type look struct {
 	nodes      map[ident.ID]repair.Node
 	journals   map[uint32]meta.Journal
 	rebuilding map[meta.ClaimKey]bool // who rebuilds which slot
+	lacks      map[meta.ClaimKey]lack
 }
 
 // examine finds how a group is, and its seats for a plan.
@@ -195,8 +202,12 @@ func (l *look) examine(g *group) (*condition, []repair.Seat) {
 		slots[slot] = l.slot(g, id, claims[slot], due)
 		slots[slot].Given = g.seat(slot).Given
 	}
-	c := &condition{Health: repair.Examine(g.Scheme, journal.Head, slots), journal: journal}
+	c := &condition{Health: repair.Examine(g.Scheme, journal.Head, slots), of: g, journal: journal}
 	c.slotSize = int64(journal.Bytes) / int64(g.Scheme.Required)
+	for slot := range slots {
+		c.presence = append(c.presence, slots[slot].Presence)
+	}
+	l.lacking(c)
 	if !known {
 		due = journal.Head // successors take nothing over on trust
 	}
@@ -285,6 +296,14 @@ func (r *repairer) condition(group uint32) *condition {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.found[group]
+}
+
+// progressing is how healing goes, and how many slots wait for another holder,
+// if there was a look already.
+func (r *repairer) progressing() (h healing, waiting int, looked bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.healing, len(r.delays), r.found != nil
 }
 
 // urgent is what a node should heal at once for its slot of a group, the most

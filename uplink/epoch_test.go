@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cairnstorage/cairn/deploy/localnet/network"
+	"github.com/cairnstorage/cairn/proto/ident"
 	"github.com/cairnstorage/cairn/proto/pb"
 	"github.com/cairnstorage/cairn/satellite"
 	"github.com/cairnstorage/cairn/uplink"
@@ -19,7 +20,7 @@ import (
 // and one that has all receipts and has not committed.
 func TestEpochChange(t *testing.T) {
 	ctx := context.Background()
-	n, p := startNetwork(t, network.Config{Nodes: 11, Satellite: func(c *satellite.Config) { c.OfflineGrace = time.Second }})
+	n, p := startNetwork(t, network.Config{Nodes: 12, Satellite: func(c *satellite.Config) { c.OfflineGrace = time.Second }})
 	data := noise(3 << 20)
 	begin := func(key string, sent int) *uplink.Upload {
 		t.Helper()
@@ -62,6 +63,33 @@ func TestEpochChange(t *testing.T) {
 	for _, key := range []string{"late", "middle", "done", "after"} {
 		checkGet(t, p, key, data)
 	}
+	changeWhileReading(t, p, admin, data, n.Node(1).ID())
+}
+
+// changeWhileReading has another slot change hands, and its holder do as if it
+// did not know, in the middle of a download.
+func changeWhileReading(t *testing.T, p *uplink.Project, admin pb.AdminClient, data []byte, lost ident.ID) {
+	t.Helper()
+	d, err := p.Download(t.Context(), bucket, "after", uplink.DownloadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	first := make([]byte, 1<<20)
+	if _, err := io.ReadFull(d, first); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := admin.DisqualifyNode(t.Context(), &pb.DisqualifyNodeRequest{Id: lost[:], Reason: "for a test"}); err != nil {
+		t.Fatal(err)
+	}
+	awaitEpochs(t, admin, lost[:])
+	rest, err := io.ReadAll(d)
+	if err != nil || !bytes.Equal(append(first, rest...), data) {
+		t.Errorf("read over a change of epochs: %d bytes, %v", len(first)+len(rest), err)
+	}
+	checkGet(t, p, "done", data)
+	put(t, p, "last", data)
+	checkGet(t, p, "last", data)
 }
 
 // awaitEpochs waits until no group has the lost node any more.

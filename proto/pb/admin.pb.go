@@ -407,6 +407,16 @@ type NodeInfo struct {
 	LastSeen      int64                  `protobuf:"varint,10,opt,name=last_seen,json=lastSeen,proto3" json:"last_seen,omitempty"`
 	Groups        uint32                 `protobuf:"varint,11,opt,name=groups,proto3" json:"groups,omitempty"`
 	Behind        uint64                 `protobuf:"varint,12,opt,name=behind,proto3" json:"behind,omitempty"` // journal entries not yet followed, over all groups
+	State         NodeState              `protobuf:"varint,13,opt,name=state,proto3,enum=cairn.v1.NodeState" json:"state,omitempty"`
+	Reason        string                 `protobuf:"bytes,14,opt,name=reason,proto3" json:"reason,omitempty"`  // of the state
+	Since         int64                  `protobuf:"varint,15,opt,name=since,proto3" json:"since,omitempty"`   // Unix seconds, of the state
+	Proved        uint64                 `protobuf:"varint,16,opt,name=proved,proto3" json:"proved,omitempty"` // challenges
+	Failed        uint64                 `protobuf:"varint,17,opt,name=failed,proto3" json:"failed,omitempty"`
+	Suspicion     float64                `protobuf:"fixed64,18,opt,name=suspicion,proto3" json:"suspicion,omitempty"`                 // 0 … 1: how far the audits have gone towards disqualification
+	Presence      float64                `protobuf:"fixed64,19,opt,name=presence,proto3" json:"presence,omitempty"`                   // 0 … 1: how much of the time it was there of late
+	Missing       uint64                 `protobuf:"varint,20,opt,name=missing,proto3" json:"missing,omitempty"`                      // journal entries that its slots lack
+	TakesData     bool                   `protobuf:"varint,21,opt,name=takes_data,json=takesData,proto3" json:"takes_data,omitempty"` // it is given new data
+	Impaired      bool                   `protobuf:"varint,22,opt,name=impaired,proto3" json:"impaired,omitempty"`                    // a data directory is away
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -525,6 +535,76 @@ func (x *NodeInfo) GetBehind() uint64 {
 	return 0
 }
 
+func (x *NodeInfo) GetState() NodeState {
+	if x != nil {
+		return x.State
+	}
+	return NodeState_NODE_STATE_UNSPECIFIED
+}
+
+func (x *NodeInfo) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *NodeInfo) GetSince() int64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
+func (x *NodeInfo) GetProved() uint64 {
+	if x != nil {
+		return x.Proved
+	}
+	return 0
+}
+
+func (x *NodeInfo) GetFailed() uint64 {
+	if x != nil {
+		return x.Failed
+	}
+	return 0
+}
+
+func (x *NodeInfo) GetSuspicion() float64 {
+	if x != nil {
+		return x.Suspicion
+	}
+	return 0
+}
+
+func (x *NodeInfo) GetPresence() float64 {
+	if x != nil {
+		return x.Presence
+	}
+	return 0
+}
+
+func (x *NodeInfo) GetMissing() uint64 {
+	if x != nil {
+		return x.Missing
+	}
+	return 0
+}
+
+func (x *NodeInfo) GetTakesData() bool {
+	if x != nil {
+		return x.TakesData
+	}
+	return false
+}
+
+func (x *NodeInfo) GetImpaired() bool {
+	if x != nil {
+		return x.Impaired
+	}
+	return false
+}
+
 type NodeEvidenceRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Node          []byte                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
@@ -613,6 +693,174 @@ func (x *NodeEvidenceResponse) GetFiles() [][]byte {
 	return nil
 }
 
+type ReinstateNodeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReinstateNodeRequest) Reset() {
+	*x = ReinstateNodeRequest{}
+	mi := &file_admin_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReinstateNodeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReinstateNodeRequest) ProtoMessage() {}
+
+func (x *ReinstateNodeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReinstateNodeRequest.ProtoReflect.Descriptor instead.
+func (*ReinstateNodeRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ReinstateNodeRequest) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+type ReinstateNodeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReinstateNodeResponse) Reset() {
+	*x = ReinstateNodeResponse{}
+	mi := &file_admin_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReinstateNodeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReinstateNodeResponse) ProtoMessage() {}
+
+func (x *ReinstateNodeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReinstateNodeResponse.ProtoReflect.Descriptor instead.
+func (*ReinstateNodeResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{11}
+}
+
+type DisqualifyNodeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            []byte                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DisqualifyNodeRequest) Reset() {
+	*x = DisqualifyNodeRequest{}
+	mi := &file_admin_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DisqualifyNodeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DisqualifyNodeRequest) ProtoMessage() {}
+
+func (x *DisqualifyNodeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DisqualifyNodeRequest.ProtoReflect.Descriptor instead.
+func (*DisqualifyNodeRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *DisqualifyNodeRequest) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *DisqualifyNodeRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type DisqualifyNodeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DisqualifyNodeResponse) Reset() {
+	*x = DisqualifyNodeResponse{}
+	mi := &file_admin_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DisqualifyNodeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DisqualifyNodeResponse) ProtoMessage() {}
+
+func (x *DisqualifyNodeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DisqualifyNodeResponse.ProtoReflect.Descriptor instead.
+func (*DisqualifyNodeResponse) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{13}
+}
+
 type ListGroupsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -621,7 +869,7 @@ type ListGroupsRequest struct {
 
 func (x *ListGroupsRequest) Reset() {
 	*x = ListGroupsRequest{}
-	mi := &file_admin_proto_msgTypes[10]
+	mi := &file_admin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -633,7 +881,7 @@ func (x *ListGroupsRequest) String() string {
 func (*ListGroupsRequest) ProtoMessage() {}
 
 func (x *ListGroupsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[10]
+	mi := &file_admin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -646,7 +894,7 @@ func (x *ListGroupsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGroupsRequest.ProtoReflect.Descriptor instead.
 func (*ListGroupsRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{10}
+	return file_admin_proto_rawDescGZIP(), []int{14}
 }
 
 type ListGroupsResponse struct {
@@ -658,7 +906,7 @@ type ListGroupsResponse struct {
 
 func (x *ListGroupsResponse) Reset() {
 	*x = ListGroupsResponse{}
-	mi := &file_admin_proto_msgTypes[11]
+	mi := &file_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -670,7 +918,7 @@ func (x *ListGroupsResponse) String() string {
 func (*ListGroupsResponse) ProtoMessage() {}
 
 func (x *ListGroupsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[11]
+	mi := &file_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -683,7 +931,7 @@ func (x *ListGroupsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGroupsResponse.ProtoReflect.Descriptor instead.
 func (*ListGroupsResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{11}
+	return file_admin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListGroupsResponse) GetGroups() []*GroupInfo {
@@ -703,13 +951,16 @@ type GroupInfo struct {
 	Head          uint64                 `protobuf:"varint,6,opt,name=head,proto3" json:"head,omitempty"`
 	Segments      uint64                 `protobuf:"varint,7,opt,name=segments,proto3" json:"segments,omitempty"` // live
 	Bytes         uint64                 `protobuf:"varint,8,opt,name=bytes,proto3" json:"bytes,omitempty"`       // ciphertext of live segments
+	Health        string                 `protobuf:"bytes,9,opt,name=health,proto3" json:"health,omitempty"`      // whole, reduced, endangered or unreadable
+	Found         *GroupHealth           `protobuf:"bytes,10,opt,name=found,proto3" json:"found,omitempty"`       // at the last look; unset before the first
+	Slots         []*SlotInfo            `protobuf:"bytes,11,rep,name=slots,proto3" json:"slots,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GroupInfo) Reset() {
 	*x = GroupInfo{}
-	mi := &file_admin_proto_msgTypes[12]
+	mi := &file_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -721,7 +972,7 @@ func (x *GroupInfo) String() string {
 func (*GroupInfo) ProtoMessage() {}
 
 func (x *GroupInfo) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[12]
+	mi := &file_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -734,7 +985,7 @@ func (x *GroupInfo) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupInfo.ProtoReflect.Descriptor instead.
 func (*GroupInfo) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{12}
+	return file_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GroupInfo) GetGroup() uint32 {
@@ -793,6 +1044,197 @@ func (x *GroupInfo) GetBytes() uint64 {
 	return 0
 }
 
+func (x *GroupInfo) GetHealth() string {
+	if x != nil {
+		return x.Health
+	}
+	return ""
+}
+
+func (x *GroupInfo) GetFound() *GroupHealth {
+	if x != nil {
+		return x.Found
+	}
+	return nil
+}
+
+func (x *GroupInfo) GetSlots() []*SlotInfo {
+	if x != nil {
+		return x.Slots
+	}
+	return nil
+}
+
+// GroupHealth is how a group was found. What is counted are journal entries,
+// some of which may have been deleted since.
+type GroupHealth struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Present       uint32                 `protobuf:"varint,1,opt,name=present,proto3" json:"present,omitempty"`       // holders
+	Lowest        uint32                 `protobuf:"varint,2,opt,name=lowest,proto3" json:"lowest,omitempty"`         // how many of them hold what the fewest hold
+	Missing       uint64                 `protobuf:"varint,3,opt,name=missing,proto3" json:"missing,omitempty"`       // what present holders lack, over all slots
+	Endangered    uint64                 `protobuf:"varint,4,opt,name=endangered,proto3" json:"endangered,omitempty"` // held by fewer than repair_below
+	Unreadable    uint64                 `protobuf:"varint,5,opt,name=unreadable,proto3" json:"unreadable,omitempty"` // of those, held by fewer than required
+	Lost          uint64                 `protobuf:"varint,6,opt,name=lost,proto3" json:"lost,omitempty"`             // of those, whoever may come back
+	Left          uint64                 `protobuf:"varint,7,opt,name=left,proto3" json:"left,omitempty"`             // bytes that present holders have to heal
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GroupHealth) Reset() {
+	*x = GroupHealth{}
+	mi := &file_admin_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GroupHealth) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GroupHealth) ProtoMessage() {}
+
+func (x *GroupHealth) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GroupHealth.ProtoReflect.Descriptor instead.
+func (*GroupHealth) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *GroupHealth) GetPresent() uint32 {
+	if x != nil {
+		return x.Present
+	}
+	return 0
+}
+
+func (x *GroupHealth) GetLowest() uint32 {
+	if x != nil {
+		return x.Lowest
+	}
+	return 0
+}
+
+func (x *GroupHealth) GetMissing() uint64 {
+	if x != nil {
+		return x.Missing
+	}
+	return 0
+}
+
+func (x *GroupHealth) GetEndangered() uint64 {
+	if x != nil {
+		return x.Endangered
+	}
+	return 0
+}
+
+func (x *GroupHealth) GetUnreadable() uint64 {
+	if x != nil {
+		return x.Unreadable
+	}
+	return 0
+}
+
+func (x *GroupHealth) GetLost() uint64 {
+	if x != nil {
+		return x.Lost
+	}
+	return 0
+}
+
+func (x *GroupHealth) GetLeft() uint64 {
+	if x != nil {
+		return x.Left
+	}
+	return 0
+}
+
+type SlotInfo struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Holder        string                 `protobuf:"bytes,1,opt,name=holder,proto3" json:"holder,omitempty"`       // present, away, gone or barred; empty before the first look
+	Claimed       uint64                 `protobuf:"varint,2,opt,name=claimed,proto3" json:"claimed,omitempty"`    // up to where the holder has claimed the journal
+	Missing       uint64                 `protobuf:"varint,3,opt,name=missing,proto3" json:"missing,omitempty"`    // entries that it lacks
+	Successor     []byte                 `protobuf:"bytes,4,opt,name=successor,proto3" json:"successor,omitempty"` // who is to take it over, if anybody
+	Waiting       string                 `protobuf:"bytes,5,opt,name=waiting,proto3" json:"waiting,omitempty"`     // why it needs another holder and gets none
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SlotInfo) Reset() {
+	*x = SlotInfo{}
+	mi := &file_admin_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SlotInfo) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SlotInfo) ProtoMessage() {}
+
+func (x *SlotInfo) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SlotInfo.ProtoReflect.Descriptor instead.
+func (*SlotInfo) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *SlotInfo) GetHolder() string {
+	if x != nil {
+		return x.Holder
+	}
+	return ""
+}
+
+func (x *SlotInfo) GetClaimed() uint64 {
+	if x != nil {
+		return x.Claimed
+	}
+	return 0
+}
+
+func (x *SlotInfo) GetMissing() uint64 {
+	if x != nil {
+		return x.Missing
+	}
+	return 0
+}
+
+func (x *SlotInfo) GetSuccessor() []byte {
+	if x != nil {
+		return x.Successor
+	}
+	return nil
+}
+
+func (x *SlotInfo) GetWaiting() string {
+	if x != nil {
+		return x.Waiting
+	}
+	return ""
+}
+
 type StatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -801,7 +1243,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_admin_proto_msgTypes[13]
+	mi := &file_admin_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -813,7 +1255,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[13]
+	mi := &file_admin_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -826,31 +1268,45 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{13}
+	return file_admin_proto_rawDescGZIP(), []int{19}
 }
 
 type StatusResponse struct {
-	state          protoimpl.MessageState `protogen:"open.v1"`
-	Address        string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
-	Version        string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
-	Started        int64                  `protobuf:"varint,3,opt,name=started,proto3" json:"started,omitempty"` // Unix seconds
-	Scheme         string                 `protobuf:"bytes,4,opt,name=scheme,proto3" json:"scheme,omitempty"`
-	Nodes          uint32                 `protobuf:"varint,5,opt,name=nodes,proto3" json:"nodes,omitempty"`
-	NodesOnline    uint32                 `protobuf:"varint,6,opt,name=nodes_online,json=nodesOnline,proto3" json:"nodes_online,omitempty"`
-	Groups         uint32                 `protobuf:"varint,7,opt,name=groups,proto3" json:"groups,omitempty"`
-	GroupsWritable uint32                 `protobuf:"varint,8,opt,name=groups_writable,json=groupsWritable,proto3" json:"groups_writable,omitempty"`
-	Projects       uint64                 `protobuf:"varint,9,opt,name=projects,proto3" json:"projects,omitempty"`
-	Objects        uint64                 `protobuf:"varint,10,opt,name=objects,proto3" json:"objects,omitempty"`
-	Segments       uint64                 `protobuf:"varint,11,opt,name=segments,proto3" json:"segments,omitempty"`
-	Bytes          uint64                 `protobuf:"varint,12,opt,name=bytes,proto3" json:"bytes,omitempty"`    // plaintext of all objects
-	Trouble        string                 `protobuf:"bytes,13,opt,name=trouble,proto3" json:"trouble,omitempty"` // why writes are refused, or empty
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	state              protoimpl.MessageState `protogen:"open.v1"`
+	Address            string                 `protobuf:"bytes,1,opt,name=address,proto3" json:"address,omitempty"`
+	Version            string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	Started            int64                  `protobuf:"varint,3,opt,name=started,proto3" json:"started,omitempty"` // Unix seconds
+	Scheme             string                 `protobuf:"bytes,4,opt,name=scheme,proto3" json:"scheme,omitempty"`
+	Nodes              uint32                 `protobuf:"varint,5,opt,name=nodes,proto3" json:"nodes,omitempty"`
+	NodesOnline        uint32                 `protobuf:"varint,6,opt,name=nodes_online,json=nodesOnline,proto3" json:"nodes_online,omitempty"`
+	Groups             uint32                 `protobuf:"varint,7,opt,name=groups,proto3" json:"groups,omitempty"`
+	GroupsWritable     uint32                 `protobuf:"varint,8,opt,name=groups_writable,json=groupsWritable,proto3" json:"groups_writable,omitempty"`
+	Projects           uint64                 `protobuf:"varint,9,opt,name=projects,proto3" json:"projects,omitempty"`
+	Objects            uint64                 `protobuf:"varint,10,opt,name=objects,proto3" json:"objects,omitempty"`
+	Segments           uint64                 `protobuf:"varint,11,opt,name=segments,proto3" json:"segments,omitempty"`
+	Bytes              uint64                 `protobuf:"varint,12,opt,name=bytes,proto3" json:"bytes,omitempty"`    // plaintext of all objects
+	Trouble            string                 `protobuf:"bytes,13,opt,name=trouble,proto3" json:"trouble,omitempty"` // why writes are refused, or empty
+	NodesByState       []*NodeCount           `protobuf:"bytes,14,rep,name=nodes_by_state,json=nodesByState,proto3" json:"nodes_by_state,omitempty"`
+	GroupsWhole        uint32                 `protobuf:"varint,15,opt,name=groups_whole,json=groupsWhole,proto3" json:"groups_whole,omitempty"`
+	GroupsReduced      uint32                 `protobuf:"varint,16,opt,name=groups_reduced,json=groupsReduced,proto3" json:"groups_reduced,omitempty"`
+	GroupsEndangered   uint32                 `protobuf:"varint,17,opt,name=groups_endangered,json=groupsEndangered,proto3" json:"groups_endangered,omitempty"`
+	GroupsUnreadable   uint32                 `protobuf:"varint,18,opt,name=groups_unreadable,json=groupsUnreadable,proto3" json:"groups_unreadable,omitempty"`
+	SegmentsEndangered uint64                 `protobuf:"varint,19,opt,name=segments_endangered,json=segmentsEndangered,proto3" json:"segments_endangered,omitempty"` // about: held by fewer than repair_below
+	SegmentsUnreadable uint64                 `protobuf:"varint,20,opt,name=segments_unreadable,json=segmentsUnreadable,proto3" json:"segments_unreadable,omitempty"` // about: of those, by fewer than required now
+	SegmentsLost       uint64                 `protobuf:"varint,21,opt,name=segments_lost,json=segmentsLost,proto3" json:"segments_lost,omitempty"`                   // about: of those, whoever may come back
+	SegmentsBad        uint64                 `protobuf:"varint,22,opt,name=segments_bad,json=segmentsBad,proto3" json:"segments_bad,omitempty"`                      // encoded wrong by their uplinks
+	HealingLeft        uint64                 `protobuf:"varint,23,opt,name=healing_left,json=healingLeft,proto3" json:"healing_left,omitempty"`                      // bytes of shards that nodes have to make again
+	HealingRate        uint64                 `protobuf:"varint,24,opt,name=healing_rate,json=healingRate,proto3" json:"healing_rate,omitempty"`                      // bytes of them a second, of late
+	HealingSeconds     uint64                 `protobuf:"varint,25,opt,name=healing_seconds,json=healingSeconds,proto3" json:"healing_seconds,omitempty"`             // that the rest takes at that rate; 0: not known
+	SlotsWaiting       uint32                 `protobuf:"varint,26,opt,name=slots_waiting,json=slotsWaiting,proto3" json:"slots_waiting,omitempty"`                   // need another holder and get none
+	Looked             bool                   `protobuf:"varint,27,opt,name=looked,proto3" json:"looked,omitempty"`                                                   // false: the groups were not looked at yet since the start
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_admin_proto_msgTypes[14]
+	mi := &file_admin_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -862,7 +1318,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[14]
+	mi := &file_admin_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -875,7 +1331,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{14}
+	return file_admin_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *StatusResponse) GetAddress() string {
@@ -969,6 +1425,156 @@ func (x *StatusResponse) GetTrouble() string {
 	return ""
 }
 
+func (x *StatusResponse) GetNodesByState() []*NodeCount {
+	if x != nil {
+		return x.NodesByState
+	}
+	return nil
+}
+
+func (x *StatusResponse) GetGroupsWhole() uint32 {
+	if x != nil {
+		return x.GroupsWhole
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetGroupsReduced() uint32 {
+	if x != nil {
+		return x.GroupsReduced
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetGroupsEndangered() uint32 {
+	if x != nil {
+		return x.GroupsEndangered
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetGroupsUnreadable() uint32 {
+	if x != nil {
+		return x.GroupsUnreadable
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetSegmentsEndangered() uint64 {
+	if x != nil {
+		return x.SegmentsEndangered
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetSegmentsUnreadable() uint64 {
+	if x != nil {
+		return x.SegmentsUnreadable
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetSegmentsLost() uint64 {
+	if x != nil {
+		return x.SegmentsLost
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetSegmentsBad() uint64 {
+	if x != nil {
+		return x.SegmentsBad
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetHealingLeft() uint64 {
+	if x != nil {
+		return x.HealingLeft
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetHealingRate() uint64 {
+	if x != nil {
+		return x.HealingRate
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetHealingSeconds() uint64 {
+	if x != nil {
+		return x.HealingSeconds
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetSlotsWaiting() uint32 {
+	if x != nil {
+		return x.SlotsWaiting
+	}
+	return 0
+}
+
+func (x *StatusResponse) GetLooked() bool {
+	if x != nil {
+		return x.Looked
+	}
+	return false
+}
+
+type NodeCount struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	State         NodeState              `protobuf:"varint,1,opt,name=state,proto3,enum=cairn.v1.NodeState" json:"state,omitempty"`
+	Nodes         uint32                 `protobuf:"varint,2,opt,name=nodes,proto3" json:"nodes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NodeCount) Reset() {
+	*x = NodeCount{}
+	mi := &file_admin_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeCount) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeCount) ProtoMessage() {}
+
+func (x *NodeCount) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeCount.ProtoReflect.Descriptor instead.
+func (*NodeCount) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *NodeCount) GetState() NodeState {
+	if x != nil {
+		return x.State
+	}
+	return NodeState_NODE_STATE_UNSPECIFIED
+}
+
+func (x *NodeCount) GetNodes() uint32 {
+	if x != nil {
+		return x.Nodes
+	}
+	return 0
+}
+
 type DurabilityRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -977,7 +1583,7 @@ type DurabilityRequest struct {
 
 func (x *DurabilityRequest) Reset() {
 	*x = DurabilityRequest{}
-	mi := &file_admin_proto_msgTypes[15]
+	mi := &file_admin_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -989,7 +1595,7 @@ func (x *DurabilityRequest) String() string {
 func (*DurabilityRequest) ProtoMessage() {}
 
 func (x *DurabilityRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[15]
+	mi := &file_admin_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1002,7 +1608,7 @@ func (x *DurabilityRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DurabilityRequest.ProtoReflect.Descriptor instead.
 func (*DurabilityRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{15}
+	return file_admin_proto_rawDescGZIP(), []int{22}
 }
 
 // DurabilityResponse is what was measured of the network, to estimate from it how
@@ -1022,7 +1628,7 @@ type DurabilityResponse struct {
 
 func (x *DurabilityResponse) Reset() {
 	*x = DurabilityResponse{}
-	mi := &file_admin_proto_msgTypes[16]
+	mi := &file_admin_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1034,7 +1640,7 @@ func (x *DurabilityResponse) String() string {
 func (*DurabilityResponse) ProtoMessage() {}
 
 func (x *DurabilityResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[16]
+	mi := &file_admin_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1047,7 +1653,7 @@ func (x *DurabilityResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DurabilityResponse.ProtoReflect.Descriptor instead.
 func (*DurabilityResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{16}
+	return file_admin_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *DurabilityResponse) GetSchemes() []*SchemeUse {
@@ -1114,7 +1720,7 @@ type SchemeUse struct {
 
 func (x *SchemeUse) Reset() {
 	*x = SchemeUse{}
-	mi := &file_admin_proto_msgTypes[17]
+	mi := &file_admin_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1126,7 +1732,7 @@ func (x *SchemeUse) String() string {
 func (*SchemeUse) ProtoMessage() {}
 
 func (x *SchemeUse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[17]
+	mi := &file_admin_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1139,7 +1745,7 @@ func (x *SchemeUse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SchemeUse.ProtoReflect.Descriptor instead.
 func (*SchemeUse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{17}
+	return file_admin_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SchemeUse) GetScheme() string {
@@ -1192,7 +1798,7 @@ type AcceptLossRequest struct {
 
 func (x *AcceptLossRequest) Reset() {
 	*x = AcceptLossRequest{}
-	mi := &file_admin_proto_msgTypes[18]
+	mi := &file_admin_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1204,7 +1810,7 @@ func (x *AcceptLossRequest) String() string {
 func (*AcceptLossRequest) ProtoMessage() {}
 
 func (x *AcceptLossRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[18]
+	mi := &file_admin_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1217,7 +1823,7 @@ func (x *AcceptLossRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptLossRequest.ProtoReflect.Descriptor instead.
 func (*AcceptLossRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{18}
+	return file_admin_proto_rawDescGZIP(), []int{25}
 }
 
 type AcceptLossResponse struct {
@@ -1228,7 +1834,7 @@ type AcceptLossResponse struct {
 
 func (x *AcceptLossResponse) Reset() {
 	*x = AcceptLossResponse{}
-	mi := &file_admin_proto_msgTypes[19]
+	mi := &file_admin_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1240,7 +1846,7 @@ func (x *AcceptLossResponse) String() string {
 func (*AcceptLossResponse) ProtoMessage() {}
 
 func (x *AcceptLossResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[19]
+	mi := &file_admin_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1253,7 +1859,7 @@ func (x *AcceptLossResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptLossResponse.ProtoReflect.Descriptor instead.
 func (*AcceptLossResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{19}
+	return file_admin_proto_rawDescGZIP(), []int{26}
 }
 
 type ScrubRequest struct {
@@ -1264,7 +1870,7 @@ type ScrubRequest struct {
 
 func (x *ScrubRequest) Reset() {
 	*x = ScrubRequest{}
-	mi := &file_admin_proto_msgTypes[20]
+	mi := &file_admin_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1276,7 +1882,7 @@ func (x *ScrubRequest) String() string {
 func (*ScrubRequest) ProtoMessage() {}
 
 func (x *ScrubRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[20]
+	mi := &file_admin_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1289,7 +1895,7 @@ func (x *ScrubRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubRequest.ProtoReflect.Descriptor instead.
 func (*ScrubRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{20}
+	return file_admin_proto_rawDescGZIP(), []int{27}
 }
 
 type NodeExitRequest struct {
@@ -1300,7 +1906,7 @@ type NodeExitRequest struct {
 
 func (x *NodeExitRequest) Reset() {
 	*x = NodeExitRequest{}
-	mi := &file_admin_proto_msgTypes[21]
+	mi := &file_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1312,7 +1918,7 @@ func (x *NodeExitRequest) String() string {
 func (*NodeExitRequest) ProtoMessage() {}
 
 func (x *NodeExitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[21]
+	mi := &file_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1325,7 +1931,7 @@ func (x *NodeExitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeExitRequest.ProtoReflect.Descriptor instead.
 func (*NodeExitRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{21}
+	return file_admin_proto_rawDescGZIP(), []int{28}
 }
 
 type NodeExitResponse struct {
@@ -1336,7 +1942,7 @@ type NodeExitResponse struct {
 
 func (x *NodeExitResponse) Reset() {
 	*x = NodeExitResponse{}
-	mi := &file_admin_proto_msgTypes[22]
+	mi := &file_admin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1348,7 +1954,7 @@ func (x *NodeExitResponse) String() string {
 func (*NodeExitResponse) ProtoMessage() {}
 
 func (x *NodeExitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[22]
+	mi := &file_admin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1361,7 +1967,7 @@ func (x *NodeExitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeExitResponse.ProtoReflect.Descriptor instead.
 func (*NodeExitResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{22}
+	return file_admin_proto_rawDescGZIP(), []int{29}
 }
 
 type InfoRequest struct {
@@ -1372,7 +1978,7 @@ type InfoRequest struct {
 
 func (x *InfoRequest) Reset() {
 	*x = InfoRequest{}
-	mi := &file_admin_proto_msgTypes[23]
+	mi := &file_admin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1384,7 +1990,7 @@ func (x *InfoRequest) String() string {
 func (*InfoRequest) ProtoMessage() {}
 
 func (x *InfoRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[23]
+	mi := &file_admin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1397,7 +2003,7 @@ func (x *InfoRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InfoRequest.ProtoReflect.Descriptor instead.
 func (*InfoRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{23}
+	return file_admin_proto_rawDescGZIP(), []int{30}
 }
 
 type InfoResponse struct {
@@ -1427,7 +2033,7 @@ type InfoResponse struct {
 
 func (x *InfoResponse) Reset() {
 	*x = InfoResponse{}
-	mi := &file_admin_proto_msgTypes[24]
+	mi := &file_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1439,7 +2045,7 @@ func (x *InfoResponse) String() string {
 func (*InfoResponse) ProtoMessage() {}
 
 func (x *InfoResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[24]
+	mi := &file_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1452,7 +2058,7 @@ func (x *InfoResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InfoResponse.ProtoReflect.Descriptor instead.
 func (*InfoResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{24}
+	return file_admin_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *InfoResponse) GetId() []byte {
@@ -1607,7 +2213,7 @@ type Healing struct {
 
 func (x *Healing) Reset() {
 	*x = Healing{}
-	mi := &file_admin_proto_msgTypes[25]
+	mi := &file_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1619,7 +2225,7 @@ func (x *Healing) String() string {
 func (*Healing) ProtoMessage() {}
 
 func (x *Healing) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[25]
+	mi := &file_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1632,7 +2238,7 @@ func (x *Healing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Healing.ProtoReflect.Descriptor instead.
 func (*Healing) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{25}
+	return file_admin_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Healing) GetShards() uint64 {
@@ -1714,7 +2320,7 @@ type Scrubbing struct {
 
 func (x *Scrubbing) Reset() {
 	*x = Scrubbing{}
-	mi := &file_admin_proto_msgTypes[26]
+	mi := &file_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1726,7 +2332,7 @@ func (x *Scrubbing) String() string {
 func (*Scrubbing) ProtoMessage() {}
 
 func (x *Scrubbing) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[26]
+	mi := &file_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1739,7 +2345,7 @@ func (x *Scrubbing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Scrubbing.ProtoReflect.Descriptor instead.
 func (*Scrubbing) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{26}
+	return file_admin_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Scrubbing) GetShards() uint64 {
@@ -1797,7 +2403,7 @@ type DataDir struct {
 
 func (x *DataDir) Reset() {
 	*x = DataDir{}
-	mi := &file_admin_proto_msgTypes[27]
+	mi := &file_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1809,7 +2415,7 @@ func (x *DataDir) String() string {
 func (*DataDir) ProtoMessage() {}
 
 func (x *DataDir) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[27]
+	mi := &file_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1822,7 +2428,7 @@ func (x *DataDir) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DataDir.ProtoReflect.Descriptor instead.
 func (*DataDir) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{27}
+	return file_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *DataDir) GetPath() string {
@@ -1875,7 +2481,7 @@ type GroupFollow struct {
 
 func (x *GroupFollow) Reset() {
 	*x = GroupFollow{}
-	mi := &file_admin_proto_msgTypes[28]
+	mi := &file_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1887,7 +2493,7 @@ func (x *GroupFollow) String() string {
 func (*GroupFollow) ProtoMessage() {}
 
 func (x *GroupFollow) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[28]
+	mi := &file_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1900,7 +2506,7 @@ func (x *GroupFollow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupFollow.ProtoReflect.Descriptor instead.
 func (*GroupFollow) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{28}
+	return file_admin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *GroupFollow) GetGroup() uint32 {
@@ -1978,7 +2584,7 @@ const file_admin_proto_rawDesc = "" +
 	"\bprojects\x18\x01 \x03(\v2\x11.cairn.v1.ProjectR\bprojects\"\x12\n" +
 	"\x10ListNodesRequest\"=\n" +
 	"\x11ListNodesResponse\x12(\n" +
-	"\x05nodes\x18\x01 \x03(\v2\x12.cairn.v1.NodeInfoR\x05nodes\"\xb6\x02\n" +
+	"\x05nodes\x18\x01 \x03(\v2\x12.cairn.v1.NodeInfoR\x05nodes\"\xce\x04\n" +
 	"\bNodeInfo\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\fR\x02id\x12\x16\n" +
 	"\x06online\x18\x02 \x01(\bR\x06online\x12\x1c\n" +
@@ -1993,14 +2599,32 @@ const file_admin_proto_rawDesc = "" +
 	"\tlast_seen\x18\n" +
 	" \x01(\x03R\blastSeen\x12\x16\n" +
 	"\x06groups\x18\v \x01(\rR\x06groups\x12\x16\n" +
-	"\x06behind\x18\f \x01(\x04R\x06behind\")\n" +
+	"\x06behind\x18\f \x01(\x04R\x06behind\x12)\n" +
+	"\x05state\x18\r \x01(\x0e2\x13.cairn.v1.NodeStateR\x05state\x12\x16\n" +
+	"\x06reason\x18\x0e \x01(\tR\x06reason\x12\x14\n" +
+	"\x05since\x18\x0f \x01(\x03R\x05since\x12\x16\n" +
+	"\x06proved\x18\x10 \x01(\x04R\x06proved\x12\x16\n" +
+	"\x06failed\x18\x11 \x01(\x04R\x06failed\x12\x1c\n" +
+	"\tsuspicion\x18\x12 \x01(\x01R\tsuspicion\x12\x1a\n" +
+	"\bpresence\x18\x13 \x01(\x01R\bpresence\x12\x18\n" +
+	"\amissing\x18\x14 \x01(\x04R\amissing\x12\x1d\n" +
+	"\n" +
+	"takes_data\x18\x15 \x01(\bR\ttakesData\x12\x1a\n" +
+	"\bimpaired\x18\x16 \x01(\bR\bimpaired\")\n" +
 	"\x13NodeEvidenceRequest\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\fR\x04node\",\n" +
 	"\x14NodeEvidenceResponse\x12\x14\n" +
-	"\x05files\x18\x01 \x03(\fR\x05files\"\x13\n" +
+	"\x05files\x18\x01 \x03(\fR\x05files\"&\n" +
+	"\x14ReinstateNodeRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\"\x17\n" +
+	"\x15ReinstateNodeResponse\"?\n" +
+	"\x15DisqualifyNodeRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"\x18\n" +
+	"\x16DisqualifyNodeResponse\"\x13\n" +
 	"\x11ListGroupsRequest\"A\n" +
 	"\x12ListGroupsResponse\x12+\n" +
-	"\x06groups\x18\x01 \x03(\v2\x13.cairn.v1.GroupInfoR\x06groups\"\xc3\x01\n" +
+	"\x06groups\x18\x01 \x03(\v2\x13.cairn.v1.GroupInfoR\x06groups\"\xb2\x02\n" +
 	"\tGroupInfo\x12\x14\n" +
 	"\x05group\x18\x01 \x01(\rR\x05group\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x16\n" +
@@ -2009,8 +2633,30 @@ const file_admin_proto_rawDesc = "" +
 	"\x06online\x18\x05 \x01(\rR\x06online\x12\x12\n" +
 	"\x04head\x18\x06 \x01(\x04R\x04head\x12\x1a\n" +
 	"\bsegments\x18\a \x01(\x04R\bsegments\x12\x14\n" +
-	"\x05bytes\x18\b \x01(\x04R\x05bytes\"\x0f\n" +
-	"\rStatusRequest\"\xf2\x02\n" +
+	"\x05bytes\x18\b \x01(\x04R\x05bytes\x12\x16\n" +
+	"\x06health\x18\t \x01(\tR\x06health\x12+\n" +
+	"\x05found\x18\n" +
+	" \x01(\v2\x15.cairn.v1.GroupHealthR\x05found\x12(\n" +
+	"\x05slots\x18\v \x03(\v2\x12.cairn.v1.SlotInfoR\x05slots\"\xc1\x01\n" +
+	"\vGroupHealth\x12\x18\n" +
+	"\apresent\x18\x01 \x01(\rR\apresent\x12\x16\n" +
+	"\x06lowest\x18\x02 \x01(\rR\x06lowest\x12\x18\n" +
+	"\amissing\x18\x03 \x01(\x04R\amissing\x12\x1e\n" +
+	"\n" +
+	"endangered\x18\x04 \x01(\x04R\n" +
+	"endangered\x12\x1e\n" +
+	"\n" +
+	"unreadable\x18\x05 \x01(\x04R\n" +
+	"unreadable\x12\x12\n" +
+	"\x04lost\x18\x06 \x01(\x04R\x04lost\x12\x12\n" +
+	"\x04left\x18\a \x01(\x04R\x04left\"\x8e\x01\n" +
+	"\bSlotInfo\x12\x16\n" +
+	"\x06holder\x18\x01 \x01(\tR\x06holder\x12\x18\n" +
+	"\aclaimed\x18\x02 \x01(\x04R\aclaimed\x12\x18\n" +
+	"\amissing\x18\x03 \x01(\x04R\amissing\x12\x1c\n" +
+	"\tsuccessor\x18\x04 \x01(\fR\tsuccessor\x12\x18\n" +
+	"\awaiting\x18\x05 \x01(\tR\awaiting\"\x0f\n" +
+	"\rStatusRequest\"\xa7\a\n" +
 	"\x0eStatusResponse\x12\x18\n" +
 	"\aaddress\x18\x01 \x01(\tR\aaddress\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x18\n" +
@@ -2025,7 +2671,24 @@ const file_admin_proto_rawDesc = "" +
 	" \x01(\x04R\aobjects\x12\x1a\n" +
 	"\bsegments\x18\v \x01(\x04R\bsegments\x12\x14\n" +
 	"\x05bytes\x18\f \x01(\x04R\x05bytes\x12\x18\n" +
-	"\atrouble\x18\r \x01(\tR\atrouble\"\x13\n" +
+	"\atrouble\x18\r \x01(\tR\atrouble\x129\n" +
+	"\x0enodes_by_state\x18\x0e \x03(\v2\x13.cairn.v1.NodeCountR\fnodesByState\x12!\n" +
+	"\fgroups_whole\x18\x0f \x01(\rR\vgroupsWhole\x12%\n" +
+	"\x0egroups_reduced\x18\x10 \x01(\rR\rgroupsReduced\x12+\n" +
+	"\x11groups_endangered\x18\x11 \x01(\rR\x10groupsEndangered\x12+\n" +
+	"\x11groups_unreadable\x18\x12 \x01(\rR\x10groupsUnreadable\x12/\n" +
+	"\x13segments_endangered\x18\x13 \x01(\x04R\x12segmentsEndangered\x12/\n" +
+	"\x13segments_unreadable\x18\x14 \x01(\x04R\x12segmentsUnreadable\x12#\n" +
+	"\rsegments_lost\x18\x15 \x01(\x04R\fsegmentsLost\x12!\n" +
+	"\fsegments_bad\x18\x16 \x01(\x04R\vsegmentsBad\x12!\n" +
+	"\fhealing_left\x18\x17 \x01(\x04R\vhealingLeft\x12!\n" +
+	"\fhealing_rate\x18\x18 \x01(\x04R\vhealingRate\x12'\n" +
+	"\x0fhealing_seconds\x18\x19 \x01(\x04R\x0ehealingSeconds\x12#\n" +
+	"\rslots_waiting\x18\x1a \x01(\rR\fslotsWaiting\x12\x16\n" +
+	"\x06looked\x18\x1b \x01(\bR\x06looked\"L\n" +
+	"\tNodeCount\x12)\n" +
+	"\x05state\x18\x01 \x01(\x0e2\x13.cairn.v1.NodeStateR\x05state\x12\x14\n" +
+	"\x05nodes\x18\x02 \x01(\rR\x05nodes\"\x13\n" +
 	"\x11DurabilityRequest\"\x84\x02\n" +
 	"\x12DurabilityResponse\x12-\n" +
 	"\aschemes\x18\x01 \x03(\v2\x13.cairn.v1.SchemeUseR\aschemes\x12\x1d\n" +
@@ -2104,7 +2767,7 @@ const file_admin_proto_rawDesc = "" +
 	"\x06cursor\x18\x04 \x01(\x04R\x06cursor\x12\x12\n" +
 	"\x04head\x18\x05 \x01(\x04R\x04head\x12\x18\n" +
 	"\amissing\x18\x06 \x01(\x04R\amissing\x12\x1c\n" +
-	"\tsuccessor\x18\a \x01(\bR\tsuccessor2\x85\x05\n" +
+	"\tsuccessor\x18\a \x01(\bR\tsuccessor2\xac\x06\n" +
 	"\x05Admin\x12B\n" +
 	"\rCreateProject\x12\x1e.cairn.v1.CreateProjectRequest\x1a\x11.cairn.v1.Project\x12<\n" +
 	"\n" +
@@ -2118,7 +2781,9 @@ const file_admin_proto_rawDesc = "" +
 	"\n" +
 	"Durability\x12\x1b.cairn.v1.DurabilityRequest\x1a\x1c.cairn.v1.DurabilityResponse\x12G\n" +
 	"\n" +
-	"AcceptLoss\x12\x1b.cairn.v1.AcceptLossRequest\x1a\x1c.cairn.v1.AcceptLossResponse2\xb7\x01\n" +
+	"AcceptLoss\x12\x1b.cairn.v1.AcceptLossRequest\x1a\x1c.cairn.v1.AcceptLossResponse\x12P\n" +
+	"\rReinstateNode\x12\x1e.cairn.v1.ReinstateNodeRequest\x1a\x1f.cairn.v1.ReinstateNodeResponse\x12S\n" +
+	"\x0eDisqualifyNode\x12\x1f.cairn.v1.DisqualifyNodeRequest\x1a .cairn.v1.DisqualifyNodeResponse2\xb7\x01\n" +
 	"\tNodeAdmin\x125\n" +
 	"\x04Info\x12\x15.cairn.v1.InfoRequest\x1a\x16.cairn.v1.InfoResponse\x124\n" +
 	"\x05Scrub\x12\x16.cairn.v1.ScrubRequest\x1a\x13.cairn.v1.Scrubbing\x12=\n" +
@@ -2136,78 +2801,95 @@ func file_admin_proto_rawDescGZIP() []byte {
 	return file_admin_proto_rawDescData
 }
 
-var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_admin_proto_goTypes = []any{
-	(*CreateProjectRequest)(nil), // 0: cairn.v1.CreateProjectRequest
-	(*GetProjectRequest)(nil),    // 1: cairn.v1.GetProjectRequest
-	(*Project)(nil),              // 2: cairn.v1.Project
-	(*ListProjectsRequest)(nil),  // 3: cairn.v1.ListProjectsRequest
-	(*ListProjectsResponse)(nil), // 4: cairn.v1.ListProjectsResponse
-	(*ListNodesRequest)(nil),     // 5: cairn.v1.ListNodesRequest
-	(*ListNodesResponse)(nil),    // 6: cairn.v1.ListNodesResponse
-	(*NodeInfo)(nil),             // 7: cairn.v1.NodeInfo
-	(*NodeEvidenceRequest)(nil),  // 8: cairn.v1.NodeEvidenceRequest
-	(*NodeEvidenceResponse)(nil), // 9: cairn.v1.NodeEvidenceResponse
-	(*ListGroupsRequest)(nil),    // 10: cairn.v1.ListGroupsRequest
-	(*ListGroupsResponse)(nil),   // 11: cairn.v1.ListGroupsResponse
-	(*GroupInfo)(nil),            // 12: cairn.v1.GroupInfo
-	(*StatusRequest)(nil),        // 13: cairn.v1.StatusRequest
-	(*StatusResponse)(nil),       // 14: cairn.v1.StatusResponse
-	(*DurabilityRequest)(nil),    // 15: cairn.v1.DurabilityRequest
-	(*DurabilityResponse)(nil),   // 16: cairn.v1.DurabilityResponse
-	(*SchemeUse)(nil),            // 17: cairn.v1.SchemeUse
-	(*AcceptLossRequest)(nil),    // 18: cairn.v1.AcceptLossRequest
-	(*AcceptLossResponse)(nil),   // 19: cairn.v1.AcceptLossResponse
-	(*ScrubRequest)(nil),         // 20: cairn.v1.ScrubRequest
-	(*NodeExitRequest)(nil),      // 21: cairn.v1.NodeExitRequest
-	(*NodeExitResponse)(nil),     // 22: cairn.v1.NodeExitResponse
-	(*InfoRequest)(nil),          // 23: cairn.v1.InfoRequest
-	(*InfoResponse)(nil),         // 24: cairn.v1.InfoResponse
-	(*Healing)(nil),              // 25: cairn.v1.Healing
-	(*Scrubbing)(nil),            // 26: cairn.v1.Scrubbing
-	(*DataDir)(nil),              // 27: cairn.v1.DataDir
-	(*GroupFollow)(nil),          // 28: cairn.v1.GroupFollow
-	(*Standing)(nil),             // 29: cairn.v1.Standing
+	(*CreateProjectRequest)(nil),   // 0: cairn.v1.CreateProjectRequest
+	(*GetProjectRequest)(nil),      // 1: cairn.v1.GetProjectRequest
+	(*Project)(nil),                // 2: cairn.v1.Project
+	(*ListProjectsRequest)(nil),    // 3: cairn.v1.ListProjectsRequest
+	(*ListProjectsResponse)(nil),   // 4: cairn.v1.ListProjectsResponse
+	(*ListNodesRequest)(nil),       // 5: cairn.v1.ListNodesRequest
+	(*ListNodesResponse)(nil),      // 6: cairn.v1.ListNodesResponse
+	(*NodeInfo)(nil),               // 7: cairn.v1.NodeInfo
+	(*NodeEvidenceRequest)(nil),    // 8: cairn.v1.NodeEvidenceRequest
+	(*NodeEvidenceResponse)(nil),   // 9: cairn.v1.NodeEvidenceResponse
+	(*ReinstateNodeRequest)(nil),   // 10: cairn.v1.ReinstateNodeRequest
+	(*ReinstateNodeResponse)(nil),  // 11: cairn.v1.ReinstateNodeResponse
+	(*DisqualifyNodeRequest)(nil),  // 12: cairn.v1.DisqualifyNodeRequest
+	(*DisqualifyNodeResponse)(nil), // 13: cairn.v1.DisqualifyNodeResponse
+	(*ListGroupsRequest)(nil),      // 14: cairn.v1.ListGroupsRequest
+	(*ListGroupsResponse)(nil),     // 15: cairn.v1.ListGroupsResponse
+	(*GroupInfo)(nil),              // 16: cairn.v1.GroupInfo
+	(*GroupHealth)(nil),            // 17: cairn.v1.GroupHealth
+	(*SlotInfo)(nil),               // 18: cairn.v1.SlotInfo
+	(*StatusRequest)(nil),          // 19: cairn.v1.StatusRequest
+	(*StatusResponse)(nil),         // 20: cairn.v1.StatusResponse
+	(*NodeCount)(nil),              // 21: cairn.v1.NodeCount
+	(*DurabilityRequest)(nil),      // 22: cairn.v1.DurabilityRequest
+	(*DurabilityResponse)(nil),     // 23: cairn.v1.DurabilityResponse
+	(*SchemeUse)(nil),              // 24: cairn.v1.SchemeUse
+	(*AcceptLossRequest)(nil),      // 25: cairn.v1.AcceptLossRequest
+	(*AcceptLossResponse)(nil),     // 26: cairn.v1.AcceptLossResponse
+	(*ScrubRequest)(nil),           // 27: cairn.v1.ScrubRequest
+	(*NodeExitRequest)(nil),        // 28: cairn.v1.NodeExitRequest
+	(*NodeExitResponse)(nil),       // 29: cairn.v1.NodeExitResponse
+	(*InfoRequest)(nil),            // 30: cairn.v1.InfoRequest
+	(*InfoResponse)(nil),           // 31: cairn.v1.InfoResponse
+	(*Healing)(nil),                // 32: cairn.v1.Healing
+	(*Scrubbing)(nil),              // 33: cairn.v1.Scrubbing
+	(*DataDir)(nil),                // 34: cairn.v1.DataDir
+	(*GroupFollow)(nil),            // 35: cairn.v1.GroupFollow
+	(NodeState)(0),                 // 36: cairn.v1.NodeState
+	(*Standing)(nil),               // 37: cairn.v1.Standing
 }
 var file_admin_proto_depIdxs = []int32{
 	2,  // 0: cairn.v1.ListProjectsResponse.projects:type_name -> cairn.v1.Project
 	7,  // 1: cairn.v1.ListNodesResponse.nodes:type_name -> cairn.v1.NodeInfo
-	12, // 2: cairn.v1.ListGroupsResponse.groups:type_name -> cairn.v1.GroupInfo
-	17, // 3: cairn.v1.DurabilityResponse.schemes:type_name -> cairn.v1.SchemeUse
-	27, // 4: cairn.v1.InfoResponse.data:type_name -> cairn.v1.DataDir
-	28, // 5: cairn.v1.InfoResponse.groups:type_name -> cairn.v1.GroupFollow
-	29, // 6: cairn.v1.InfoResponse.standing:type_name -> cairn.v1.Standing
-	25, // 7: cairn.v1.InfoResponse.healing:type_name -> cairn.v1.Healing
-	26, // 8: cairn.v1.InfoResponse.scrubbing:type_name -> cairn.v1.Scrubbing
-	0,  // 9: cairn.v1.Admin.CreateProject:input_type -> cairn.v1.CreateProjectRequest
-	1,  // 10: cairn.v1.Admin.GetProject:input_type -> cairn.v1.GetProjectRequest
-	3,  // 11: cairn.v1.Admin.ListProjects:input_type -> cairn.v1.ListProjectsRequest
-	5,  // 12: cairn.v1.Admin.ListNodes:input_type -> cairn.v1.ListNodesRequest
-	8,  // 13: cairn.v1.Admin.NodeEvidence:input_type -> cairn.v1.NodeEvidenceRequest
-	10, // 14: cairn.v1.Admin.ListGroups:input_type -> cairn.v1.ListGroupsRequest
-	13, // 15: cairn.v1.Admin.Status:input_type -> cairn.v1.StatusRequest
-	15, // 16: cairn.v1.Admin.Durability:input_type -> cairn.v1.DurabilityRequest
-	18, // 17: cairn.v1.Admin.AcceptLoss:input_type -> cairn.v1.AcceptLossRequest
-	23, // 18: cairn.v1.NodeAdmin.Info:input_type -> cairn.v1.InfoRequest
-	20, // 19: cairn.v1.NodeAdmin.Scrub:input_type -> cairn.v1.ScrubRequest
-	21, // 20: cairn.v1.NodeAdmin.Exit:input_type -> cairn.v1.NodeExitRequest
-	2,  // 21: cairn.v1.Admin.CreateProject:output_type -> cairn.v1.Project
-	2,  // 22: cairn.v1.Admin.GetProject:output_type -> cairn.v1.Project
-	4,  // 23: cairn.v1.Admin.ListProjects:output_type -> cairn.v1.ListProjectsResponse
-	6,  // 24: cairn.v1.Admin.ListNodes:output_type -> cairn.v1.ListNodesResponse
-	9,  // 25: cairn.v1.Admin.NodeEvidence:output_type -> cairn.v1.NodeEvidenceResponse
-	11, // 26: cairn.v1.Admin.ListGroups:output_type -> cairn.v1.ListGroupsResponse
-	14, // 27: cairn.v1.Admin.Status:output_type -> cairn.v1.StatusResponse
-	16, // 28: cairn.v1.Admin.Durability:output_type -> cairn.v1.DurabilityResponse
-	19, // 29: cairn.v1.Admin.AcceptLoss:output_type -> cairn.v1.AcceptLossResponse
-	24, // 30: cairn.v1.NodeAdmin.Info:output_type -> cairn.v1.InfoResponse
-	26, // 31: cairn.v1.NodeAdmin.Scrub:output_type -> cairn.v1.Scrubbing
-	22, // 32: cairn.v1.NodeAdmin.Exit:output_type -> cairn.v1.NodeExitResponse
-	21, // [21:33] is the sub-list for method output_type
-	9,  // [9:21] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	36, // 2: cairn.v1.NodeInfo.state:type_name -> cairn.v1.NodeState
+	16, // 3: cairn.v1.ListGroupsResponse.groups:type_name -> cairn.v1.GroupInfo
+	17, // 4: cairn.v1.GroupInfo.found:type_name -> cairn.v1.GroupHealth
+	18, // 5: cairn.v1.GroupInfo.slots:type_name -> cairn.v1.SlotInfo
+	21, // 6: cairn.v1.StatusResponse.nodes_by_state:type_name -> cairn.v1.NodeCount
+	36, // 7: cairn.v1.NodeCount.state:type_name -> cairn.v1.NodeState
+	24, // 8: cairn.v1.DurabilityResponse.schemes:type_name -> cairn.v1.SchemeUse
+	34, // 9: cairn.v1.InfoResponse.data:type_name -> cairn.v1.DataDir
+	35, // 10: cairn.v1.InfoResponse.groups:type_name -> cairn.v1.GroupFollow
+	37, // 11: cairn.v1.InfoResponse.standing:type_name -> cairn.v1.Standing
+	32, // 12: cairn.v1.InfoResponse.healing:type_name -> cairn.v1.Healing
+	33, // 13: cairn.v1.InfoResponse.scrubbing:type_name -> cairn.v1.Scrubbing
+	0,  // 14: cairn.v1.Admin.CreateProject:input_type -> cairn.v1.CreateProjectRequest
+	1,  // 15: cairn.v1.Admin.GetProject:input_type -> cairn.v1.GetProjectRequest
+	3,  // 16: cairn.v1.Admin.ListProjects:input_type -> cairn.v1.ListProjectsRequest
+	5,  // 17: cairn.v1.Admin.ListNodes:input_type -> cairn.v1.ListNodesRequest
+	8,  // 18: cairn.v1.Admin.NodeEvidence:input_type -> cairn.v1.NodeEvidenceRequest
+	14, // 19: cairn.v1.Admin.ListGroups:input_type -> cairn.v1.ListGroupsRequest
+	19, // 20: cairn.v1.Admin.Status:input_type -> cairn.v1.StatusRequest
+	22, // 21: cairn.v1.Admin.Durability:input_type -> cairn.v1.DurabilityRequest
+	25, // 22: cairn.v1.Admin.AcceptLoss:input_type -> cairn.v1.AcceptLossRequest
+	10, // 23: cairn.v1.Admin.ReinstateNode:input_type -> cairn.v1.ReinstateNodeRequest
+	12, // 24: cairn.v1.Admin.DisqualifyNode:input_type -> cairn.v1.DisqualifyNodeRequest
+	30, // 25: cairn.v1.NodeAdmin.Info:input_type -> cairn.v1.InfoRequest
+	27, // 26: cairn.v1.NodeAdmin.Scrub:input_type -> cairn.v1.ScrubRequest
+	28, // 27: cairn.v1.NodeAdmin.Exit:input_type -> cairn.v1.NodeExitRequest
+	2,  // 28: cairn.v1.Admin.CreateProject:output_type -> cairn.v1.Project
+	2,  // 29: cairn.v1.Admin.GetProject:output_type -> cairn.v1.Project
+	4,  // 30: cairn.v1.Admin.ListProjects:output_type -> cairn.v1.ListProjectsResponse
+	6,  // 31: cairn.v1.Admin.ListNodes:output_type -> cairn.v1.ListNodesResponse
+	9,  // 32: cairn.v1.Admin.NodeEvidence:output_type -> cairn.v1.NodeEvidenceResponse
+	15, // 33: cairn.v1.Admin.ListGroups:output_type -> cairn.v1.ListGroupsResponse
+	20, // 34: cairn.v1.Admin.Status:output_type -> cairn.v1.StatusResponse
+	23, // 35: cairn.v1.Admin.Durability:output_type -> cairn.v1.DurabilityResponse
+	26, // 36: cairn.v1.Admin.AcceptLoss:output_type -> cairn.v1.AcceptLossResponse
+	11, // 37: cairn.v1.Admin.ReinstateNode:output_type -> cairn.v1.ReinstateNodeResponse
+	13, // 38: cairn.v1.Admin.DisqualifyNode:output_type -> cairn.v1.DisqualifyNodeResponse
+	31, // 39: cairn.v1.NodeAdmin.Info:output_type -> cairn.v1.InfoResponse
+	33, // 40: cairn.v1.NodeAdmin.Scrub:output_type -> cairn.v1.Scrubbing
+	29, // 41: cairn.v1.NodeAdmin.Exit:output_type -> cairn.v1.NodeExitResponse
+	28, // [28:42] is the sub-list for method output_type
+	14, // [14:28] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_admin_proto_init() }
@@ -2222,7 +2904,7 @@ func file_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_proto_rawDesc), len(file_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   29,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -19,15 +19,17 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Admin_CreateProject_FullMethodName = "/cairn.v1.Admin/CreateProject"
-	Admin_GetProject_FullMethodName    = "/cairn.v1.Admin/GetProject"
-	Admin_ListProjects_FullMethodName  = "/cairn.v1.Admin/ListProjects"
-	Admin_ListNodes_FullMethodName     = "/cairn.v1.Admin/ListNodes"
-	Admin_NodeEvidence_FullMethodName  = "/cairn.v1.Admin/NodeEvidence"
-	Admin_ListGroups_FullMethodName    = "/cairn.v1.Admin/ListGroups"
-	Admin_Status_FullMethodName        = "/cairn.v1.Admin/Status"
-	Admin_Durability_FullMethodName    = "/cairn.v1.Admin/Durability"
-	Admin_AcceptLoss_FullMethodName    = "/cairn.v1.Admin/AcceptLoss"
+	Admin_CreateProject_FullMethodName  = "/cairn.v1.Admin/CreateProject"
+	Admin_GetProject_FullMethodName     = "/cairn.v1.Admin/GetProject"
+	Admin_ListProjects_FullMethodName   = "/cairn.v1.Admin/ListProjects"
+	Admin_ListNodes_FullMethodName      = "/cairn.v1.Admin/ListNodes"
+	Admin_NodeEvidence_FullMethodName   = "/cairn.v1.Admin/NodeEvidence"
+	Admin_ListGroups_FullMethodName     = "/cairn.v1.Admin/ListGroups"
+	Admin_Status_FullMethodName         = "/cairn.v1.Admin/Status"
+	Admin_Durability_FullMethodName     = "/cairn.v1.Admin/Durability"
+	Admin_AcceptLoss_FullMethodName     = "/cairn.v1.Admin/AcceptLoss"
+	Admin_ReinstateNode_FullMethodName  = "/cairn.v1.Admin/ReinstateNode"
+	Admin_DisqualifyNode_FullMethodName = "/cairn.v1.Admin/DisqualifyNode"
 )
 
 // AdminClient is the client API for Admin service.
@@ -50,6 +52,10 @@ type AdminClient interface {
 	// AcceptLoss ends the trouble that Status shows: what was lost stays lost,
 	// and writes are taken again.
 	AcceptLoss(ctx context.Context, in *AcceptLossRequest, opts ...grpc.CallOption) (*AcceptLossResponse, error)
+	// ReinstateNode takes a node back that was disqualified, as a new one.
+	ReinstateNode(ctx context.Context, in *ReinstateNodeRequest, opts ...grpc.CallOption) (*ReinstateNodeResponse, error)
+	// DisqualifyNode has what a node holds count no more.
+	DisqualifyNode(ctx context.Context, in *DisqualifyNodeRequest, opts ...grpc.CallOption) (*DisqualifyNodeResponse, error)
 }
 
 type adminClient struct {
@@ -150,6 +156,26 @@ func (c *adminClient) AcceptLoss(ctx context.Context, in *AcceptLossRequest, opt
 	return out, nil
 }
 
+func (c *adminClient) ReinstateNode(ctx context.Context, in *ReinstateNodeRequest, opts ...grpc.CallOption) (*ReinstateNodeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReinstateNodeResponse)
+	err := c.cc.Invoke(ctx, Admin_ReinstateNode_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) DisqualifyNode(ctx context.Context, in *DisqualifyNodeRequest, opts ...grpc.CallOption) (*DisqualifyNodeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DisqualifyNodeResponse)
+	err := c.cc.Invoke(ctx, Admin_DisqualifyNode_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AdminServer is the server API for Admin service.
 // All implementations must embed UnimplementedAdminServer
 // for forward compatibility.
@@ -170,6 +196,10 @@ type AdminServer interface {
 	// AcceptLoss ends the trouble that Status shows: what was lost stays lost,
 	// and writes are taken again.
 	AcceptLoss(context.Context, *AcceptLossRequest) (*AcceptLossResponse, error)
+	// ReinstateNode takes a node back that was disqualified, as a new one.
+	ReinstateNode(context.Context, *ReinstateNodeRequest) (*ReinstateNodeResponse, error)
+	// DisqualifyNode has what a node holds count no more.
+	DisqualifyNode(context.Context, *DisqualifyNodeRequest) (*DisqualifyNodeResponse, error)
 	mustEmbedUnimplementedAdminServer()
 }
 
@@ -206,6 +236,12 @@ func (UnimplementedAdminServer) Durability(context.Context, *DurabilityRequest) 
 }
 func (UnimplementedAdminServer) AcceptLoss(context.Context, *AcceptLossRequest) (*AcceptLossResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method AcceptLoss not implemented")
+}
+func (UnimplementedAdminServer) ReinstateNode(context.Context, *ReinstateNodeRequest) (*ReinstateNodeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReinstateNode not implemented")
+}
+func (UnimplementedAdminServer) DisqualifyNode(context.Context, *DisqualifyNodeRequest) (*DisqualifyNodeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method DisqualifyNode not implemented")
 }
 func (UnimplementedAdminServer) mustEmbedUnimplementedAdminServer() {}
 func (UnimplementedAdminServer) testEmbeddedByValue()               {}
@@ -390,6 +426,42 @@ func _Admin_AcceptLoss_Handler(srv interface{}, ctx context.Context, dec func(in
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Admin_ReinstateNode_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReinstateNodeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).ReinstateNode(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_ReinstateNode_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).ReinstateNode(ctx, req.(*ReinstateNodeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_DisqualifyNode_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DisqualifyNodeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).DisqualifyNode(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_DisqualifyNode_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).DisqualifyNode(ctx, req.(*DisqualifyNodeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Admin_ServiceDesc is the grpc.ServiceDesc for Admin service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -432,6 +504,14 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "AcceptLoss",
 			Handler:    _Admin_AcceptLoss_Handler,
+		},
+		{
+			MethodName: "ReinstateNode",
+			Handler:    _Admin_ReinstateNode_Handler,
+		},
+		{
+			MethodName: "DisqualifyNode",
+			Handler:    _Admin_DisqualifyNode_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -56,7 +56,7 @@ func (a *app) command() *cobra.Command {
 	root.CompletionOptions.DisableDefaultCmd = true
 
 	project := family("project", "Projects and their access grants", a.projectCreate(), a.projectGrant(), a.projectList())
-	node := family("node", "Storage nodes", a.nodeList(), a.nodeEvidence())
+	node := family("node", "Storage nodes", a.nodeList(), a.nodeEvidence(), a.nodeReinstate(), a.nodeDisqualify())
 	group := family("group", "Placement groups", a.groupList())
 	root.AddCommand(a.run(), project, node, group, a.evidence(), a.status(), a.durability(), a.acceptLoss())
 	return root

@@ -4,14 +4,17 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"text/tabwriter"
 
 	"github.com/cairnstorage/cairn/proto/erasure"
 	"github.com/cairnstorage/cairn/proto/grant"
+	"github.com/cairnstorage/cairn/proto/pb"
 	"github.com/cairnstorage/cairn/satellite"
 )
 
@@ -192,6 +195,109 @@ func TestListings(t *testing.T) {
 		t.Errorf("status: %q", out)
 	}
 	c.fails("no trouble", "accept-loss", "--dir", dir)
+}
+
+func TestNodeCommands(t *testing.T) {
+	dir := serve(t)
+	c := &console{t: t}
+	const stranger = "12D3KooWArnL5GGgNPo8eJk8zUe3cHpgwykcggjDjVvytzAsULhC"
+	c.fails("there is no node", "node", "reinstate", stranger, "--dir", dir)
+	c.fails("there is no node", "node", "disqualify", stranger, "--reason", "sold", "--dir", dir)
+	c.fails("reason", "node", "disqualify", stranger, "--dir", dir)
+	c.fails("printable", "node", "disqualify", stranger, "--reason", "", "--dir", dir)
+	c.fails("printable", "node", "disqualify", stranger, "--reason", "two\nlines", "--dir", dir)
+	c.fails("arg", "node", "reinstate", "--dir", dir)
+	c.fails("peer id", "node", "reinstate", "nonsense", "--dir", dir)
+}
+
+func lines(t *testing.T, print func(io.Writer)) []string {
+	t.Helper()
+	var out bytes.Buffer
+	w := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
+	print(w)
+	if err := w.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	return strings.Split(strings.TrimSpace(out.String()), "\n")
+}
+
+func wantLine(t *testing.T, lines []string, words ...string) {
+	t.Helper()
+	for _, line := range lines {
+		all := true
+		for _, word := range words {
+			all = all && strings.Contains(line, word)
+		}
+		if all {
+			return
+		}
+	}
+	t.Errorf("no line has %q:\n%s", words, strings.Join(lines, "\n"))
+}
+
+func TestPrintNodes(t *testing.T) {
+	id := make([]byte, 32)
+	id[0] = 1
+	list := []nodeOut{
+		newNodeOut(&pb.NodeInfo{Id: id, Online: true, State: pb.NodeState_NODE_STATE_ONLINE, Reason: "vetted", Proved: 120, Failed: 2, Suspicion: 0.25, Presence: 0.995, Missing: 7}),
+		newNodeOut(&pb.NodeInfo{Id: id, State: pb.NodeState_NODE_STATE_DISQUALIFIED, Reason: "by the operator: sold", Suspicion: 1}),
+		newNodeOut(&pb.NodeInfo{Id: id, Online: true, Impaired: true, State: pb.NodeState_NODE_STATE_EXITING}),
+		newNodeOut(&pb.NodeInfo{Id: id}),
+	}
+	out := lines(t, func(w io.Writer) { printNodes(w, list) })
+	if len(out) != 5 {
+		t.Errorf("%d lines", len(out))
+	}
+	wantLine(t, out, "ID", "STATE", "SUSPICION")
+	wantLine(t, out, "online", "yes", "120", "25%", "100%", "vetted")
+	wantLine(t, out, "disqualified", "no", "100%", "by the operator: sold")
+	wantLine(t, out, "exiting", "impaired")
+	wantLine(t, out, "unknown", "no")
+}
+
+func TestPrintGroups(t *testing.T) {
+	id, next := make([]byte, 32), make([]byte, 32)
+	id[0], next[0] = 1, 2
+	list := []groupOut{
+		newGroupOut(&pb.GroupInfo{
+			Group: 3, Epoch: 7, Scheme: "1/1/1/2", Health: "reduced", Online: 1, Nodes: [][]byte{id, id},
+			Found: &pb.GroupHealth{Present: 1, Lowest: 1, Missing: 42, Left: 5 << 20},
+			Slots: []*pb.SlotInfo{{Holder: "gone", Waiting: "away for too long: start more"}, {Holder: "present", Claimed: 9, Successor: next}},
+		}),
+		newGroupOut(&pb.GroupInfo{Group: 4, Epoch: 1, Scheme: "1/1/1/2", Health: "whole", Nodes: [][]byte{id, id}}),
+	}
+	out := lines(t, func(w io.Writer) { printGroups(w, list) })
+	wantLine(t, out, "3", "7", "reduced", "1/2", "42", "5.0 MiB")
+	wantLine(t, out, "slot 0", "waits for another holder: away for too long: start more")
+	wantLine(t, out, "slot 1 goes from "+nodeID(id)+" to "+nodeID(next))
+	wantLine(t, out, "4", "whole", "-")
+	text, err := json.Marshal(list)
+	if err != nil || !strings.Contains(string(text), `"lowest_coverage":1`) || !strings.Contains(string(text), `"found":null`) {
+		t.Errorf("json %s, %v", text, err)
+	}
+}
+
+func TestPrintStatus(t *testing.T) {
+	a := &app{dir: "/srv/satellite"}
+	status := func(m *pb.StatusResponse) []string {
+		t.Helper()
+		out := newStatusOut(m)
+		return lines(t, func(w io.Writer) { a.printStatus(w, &out) })
+	}
+	wantLine(t, status(&pb.StatusResponse{}), "health", "not known yet")
+	well := status(&pb.StatusResponse{Nodes: 3, NodesOnline: 2, Groups: 5, GroupsWritable: 4, GroupsWhole: 5, Looked: true})
+	wantLine(t, well, "health", "groups: 5 whole")
+	ill := status(&pb.StatusResponse{
+		Nodes: 3, NodesOnline: 2, Looked: true, GroupsWhole: 1, GroupsEndangered: 2, SegmentsEndangered: 30, SegmentsUnreadable: 20, SegmentsLost: 10,
+		SegmentsBad: 4, SlotsWaiting: 6, HealingLeft: 10 << 20, HealingRate: 1 << 20, HealingSeconds: 10,
+		NodesByState: []*pb.NodeCount{{State: pb.NodeState_NODE_STATE_SUSPENDED, Nodes: 1}, {State: pb.NodeState_NODE_STATE_ONLINE, Nodes: 2}},
+	})
+	wantLine(t, ill, "nodes", "3, 2 online; standing: 2 online, 1 suspended")
+	wantLine(t, ill, "groups: 1 whole, 2 endangered")
+	wantLine(t, ill, "about 30 segments are endangered, 20 of them cannot be read now, 10 whoever may come back")
+	wantLine(t, ill, "4 segments were encoded wrong")
+	wantLine(t, ill, "6 slots need another holder")
+	wantLine(t, ill, "healing", "10 MiB left, 1.0 MiB a second, about 10s to go")
 }
 
 func TestMistakes(t *testing.T) {
