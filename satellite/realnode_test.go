@@ -40,6 +40,9 @@ type realNode struct {
 	claims map[uint32]*pb.Signed // signed last, by group
 	before func()                // if set: called once before the next audit is served
 	unable bool                  // it cannot say which claims it made
+
+	misread   func(*shardstore.Entry) // if set: changes what follow reads
+	committed []*testShard            // last, by put
 }
 
 // realNodeOf gives the holder of a key a store and a server of audits.
@@ -143,6 +146,9 @@ func (n *realNode) follow(group uint32) {
 			entries = append(entries, shardstore.Entry{
 				Seq: e.Seq, Segment: e.Segment, Live: e.Kind == pb.EntryKind_ENTRY_KIND_LIVE, Root: e.Root, Size: e.Size,
 			})
+			if n.misread != nil {
+				n.misread(&entries[len(entries)-1])
+			}
 		}
 		must(n.t, n.store.Advance(group, entries))
 	}
@@ -197,6 +203,7 @@ func (n *realNode) putAll(group uint32, name string, count int, size int64, keep
 	for i := range uint64(count) {
 		o.numbers = append(o.numbers, journals[group].Head-uint64(count)+1+i)
 	}
+	n.committed = o.shards
 	n.follow(group)
 	return o
 }

@@ -21,6 +21,73 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type DifferenceKind int32
+
+const (
+	DifferenceKind_DIFFERENCE_KIND_UNSPECIFIED DifferenceKind = 0
+	DifferenceKind_DIFFERENCE_KIND_UNREACHABLE DifferenceKind = 1 // the slot could not be compared
+	DifferenceKind_DIFFERENCE_KIND_ABSENT      DifferenceKind = 2 // a live segment is claimed and not held
+	DifferenceKind_DIFFERENCE_KIND_SURPLUS     DifferenceKind = 3 // a shard is held as live and its segment is not
+	DifferenceKind_DIFFERENCE_KIND_ROOT        DifferenceKind = 4 // the shard is of a segment with another root
+	DifferenceKind_DIFFERENCE_KIND_NUMBER      DifferenceKind = 5 // the shard is held under another number of the journal
+	DifferenceKind_DIFFERENCE_KIND_OLD         DifferenceKind = 6 // a shard is staged for longer than it should be
+	DifferenceKind_DIFFERENCE_KIND_LEFT        DifferenceKind = 7 // a node that has left the group holds shards of it
+	DifferenceKind_DIFFERENCE_KIND_UNPROVED    DifferenceKind = 8 // a leaf was not proved
+)
+
+// Enum value maps for DifferenceKind.
+var (
+	DifferenceKind_name = map[int32]string{
+		0: "DIFFERENCE_KIND_UNSPECIFIED",
+		1: "DIFFERENCE_KIND_UNREACHABLE",
+		2: "DIFFERENCE_KIND_ABSENT",
+		3: "DIFFERENCE_KIND_SURPLUS",
+		4: "DIFFERENCE_KIND_ROOT",
+		5: "DIFFERENCE_KIND_NUMBER",
+		6: "DIFFERENCE_KIND_OLD",
+		7: "DIFFERENCE_KIND_LEFT",
+		8: "DIFFERENCE_KIND_UNPROVED",
+	}
+	DifferenceKind_value = map[string]int32{
+		"DIFFERENCE_KIND_UNSPECIFIED": 0,
+		"DIFFERENCE_KIND_UNREACHABLE": 1,
+		"DIFFERENCE_KIND_ABSENT":      2,
+		"DIFFERENCE_KIND_SURPLUS":     3,
+		"DIFFERENCE_KIND_ROOT":        4,
+		"DIFFERENCE_KIND_NUMBER":      5,
+		"DIFFERENCE_KIND_OLD":         6,
+		"DIFFERENCE_KIND_LEFT":        7,
+		"DIFFERENCE_KIND_UNPROVED":    8,
+	}
+)
+
+func (x DifferenceKind) Enum() *DifferenceKind {
+	p := new(DifferenceKind)
+	*p = x
+	return p
+}
+
+func (x DifferenceKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (DifferenceKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_admin_proto_enumTypes[0].Descriptor()
+}
+
+func (DifferenceKind) Type() protoreflect.EnumType {
+	return &file_admin_proto_enumTypes[0]
+}
+
+func (x DifferenceKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use DifferenceKind.Descriptor instead.
+func (DifferenceKind) EnumDescriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{0}
+}
+
 type CreateProjectRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -1790,6 +1857,268 @@ func (x *SchemeUse) GetShortShare() float64 {
 	return 0
 }
 
+type VerifyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	ProveEach     bool                   `protobuf:"varint,1,opt,name=prove_each,json=proveEach,proto3" json:"prove_each,omitempty"`       // a leaf of every shard, drawn at random
+	ProveShards   uint32                 `protobuf:"varint,2,opt,name=prove_shards,json=proveShards,proto3" json:"prove_shards,omitempty"` // all leaves of so many shards in each slot
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VerifyRequest) Reset() {
+	*x = VerifyRequest{}
+	mi := &file_admin_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VerifyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VerifyRequest) ProtoMessage() {}
+
+func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VerifyRequest.ProtoReflect.Descriptor instead.
+func (*VerifyRequest) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *VerifyRequest) GetProveEach() bool {
+	if x != nil {
+		return x.ProveEach
+	}
+	return false
+}
+
+func (x *VerifyRequest) GetProveShards() uint32 {
+	if x != nil {
+		return x.ProveShards
+	}
+	return 0
+}
+
+// VerifyEvent tells how far a verification has come, or the outcome.
+type VerifyEvent struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Slots         uint32                 `protobuf:"varint,1,opt,name=slots,proto3" json:"slots,omitempty"` // to be compared
+	SlotsDone     uint32                 `protobuf:"varint,2,opt,name=slots_done,json=slotsDone,proto3" json:"slots_done,omitempty"`
+	Looks         uint32                 `protobuf:"varint,3,opt,name=looks,proto3" json:"looks,omitempty"`     // how often slots were looked at; after the first only those in doubt
+	Shards        uint64                 `protobuf:"varint,4,opt,name=shards,proto3" json:"shards,omitempty"`   // that nodes hold of live segments
+	Staged        uint64                 `protobuf:"varint,5,opt,name=staged,proto3" json:"staged,omitempty"`   // that they hold for commits to come
+	Lacking       uint64                 `protobuf:"varint,6,opt,name=lacking,proto3" json:"lacking,omitempty"` // live segments that slots do not claim
+	Leaves        uint64                 `protobuf:"varint,7,opt,name=leaves,proto3" json:"leaves,omitempty"`   // proved
+	Doubts        uint64                 `protobuf:"varint,8,opt,name=doubts,proto3" json:"doubts,omitempty"`   // still to be looked at again
+	Done          bool                   `protobuf:"varint,9,opt,name=done,proto3" json:"done,omitempty"`
+	Differences   []*Difference          `protobuf:"bytes,10,rep,name=differences,proto3" json:"differences,omitempty"` // when done
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VerifyEvent) Reset() {
+	*x = VerifyEvent{}
+	mi := &file_admin_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VerifyEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VerifyEvent) ProtoMessage() {}
+
+func (x *VerifyEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VerifyEvent.ProtoReflect.Descriptor instead.
+func (*VerifyEvent) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *VerifyEvent) GetSlots() uint32 {
+	if x != nil {
+		return x.Slots
+	}
+	return 0
+}
+
+func (x *VerifyEvent) GetSlotsDone() uint32 {
+	if x != nil {
+		return x.SlotsDone
+	}
+	return 0
+}
+
+func (x *VerifyEvent) GetLooks() uint32 {
+	if x != nil {
+		return x.Looks
+	}
+	return 0
+}
+
+func (x *VerifyEvent) GetShards() uint64 {
+	if x != nil {
+		return x.Shards
+	}
+	return 0
+}
+
+func (x *VerifyEvent) GetStaged() uint64 {
+	if x != nil {
+		return x.Staged
+	}
+	return 0
+}
+
+func (x *VerifyEvent) GetLacking() uint64 {
+	if x != nil {
+		return x.Lacking
+	}
+	return 0
+}
+
+func (x *VerifyEvent) GetLeaves() uint64 {
+	if x != nil {
+		return x.Leaves
+	}
+	return 0
+}
+
+func (x *VerifyEvent) GetDoubts() uint64 {
+	if x != nil {
+		return x.Doubts
+	}
+	return 0
+}
+
+func (x *VerifyEvent) GetDone() bool {
+	if x != nil {
+		return x.Done
+	}
+	return false
+}
+
+func (x *VerifyEvent) GetDifferences() []*Difference {
+	if x != nil {
+		return x.Differences
+	}
+	return nil
+}
+
+// Difference is one between the metadata and what a node holds.
+type Difference struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          DifferenceKind         `protobuf:"varint,1,opt,name=kind,proto3,enum=cairn.v1.DifferenceKind" json:"kind,omitempty"`
+	Node          []byte                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	Group         uint32                 `protobuf:"varint,3,opt,name=group,proto3" json:"group,omitempty"`
+	Slot          uint32                 `protobuf:"varint,4,opt,name=slot,proto3" json:"slot,omitempty"`
+	Segment       []byte                 `protobuf:"bytes,5,opt,name=segment,proto3" json:"segment,omitempty"` // none when the slot could not be compared
+	Seq           uint64                 `protobuf:"varint,6,opt,name=seq,proto3" json:"seq,omitempty"`        // of its live entry, if there is one
+	Detail        string                 `protobuf:"bytes,7,opt,name=detail,proto3" json:"detail,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Difference) Reset() {
+	*x = Difference{}
+	mi := &file_admin_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Difference) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Difference) ProtoMessage() {}
+
+func (x *Difference) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Difference.ProtoReflect.Descriptor instead.
+func (*Difference) Descriptor() ([]byte, []int) {
+	return file_admin_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *Difference) GetKind() DifferenceKind {
+	if x != nil {
+		return x.Kind
+	}
+	return DifferenceKind_DIFFERENCE_KIND_UNSPECIFIED
+}
+
+func (x *Difference) GetNode() []byte {
+	if x != nil {
+		return x.Node
+	}
+	return nil
+}
+
+func (x *Difference) GetGroup() uint32 {
+	if x != nil {
+		return x.Group
+	}
+	return 0
+}
+
+func (x *Difference) GetSlot() uint32 {
+	if x != nil {
+		return x.Slot
+	}
+	return 0
+}
+
+func (x *Difference) GetSegment() []byte {
+	if x != nil {
+		return x.Segment
+	}
+	return nil
+}
+
+func (x *Difference) GetSeq() uint64 {
+	if x != nil {
+		return x.Seq
+	}
+	return 0
+}
+
+func (x *Difference) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
 type AcceptLossRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1798,7 +2127,7 @@ type AcceptLossRequest struct {
 
 func (x *AcceptLossRequest) Reset() {
 	*x = AcceptLossRequest{}
-	mi := &file_admin_proto_msgTypes[25]
+	mi := &file_admin_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1810,7 +2139,7 @@ func (x *AcceptLossRequest) String() string {
 func (*AcceptLossRequest) ProtoMessage() {}
 
 func (x *AcceptLossRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[25]
+	mi := &file_admin_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1823,7 +2152,7 @@ func (x *AcceptLossRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptLossRequest.ProtoReflect.Descriptor instead.
 func (*AcceptLossRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{25}
+	return file_admin_proto_rawDescGZIP(), []int{28}
 }
 
 type AcceptLossResponse struct {
@@ -1834,7 +2163,7 @@ type AcceptLossResponse struct {
 
 func (x *AcceptLossResponse) Reset() {
 	*x = AcceptLossResponse{}
-	mi := &file_admin_proto_msgTypes[26]
+	mi := &file_admin_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1846,7 +2175,7 @@ func (x *AcceptLossResponse) String() string {
 func (*AcceptLossResponse) ProtoMessage() {}
 
 func (x *AcceptLossResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[26]
+	mi := &file_admin_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1859,7 +2188,7 @@ func (x *AcceptLossResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcceptLossResponse.ProtoReflect.Descriptor instead.
 func (*AcceptLossResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{26}
+	return file_admin_proto_rawDescGZIP(), []int{29}
 }
 
 type ScrubRequest struct {
@@ -1870,7 +2199,7 @@ type ScrubRequest struct {
 
 func (x *ScrubRequest) Reset() {
 	*x = ScrubRequest{}
-	mi := &file_admin_proto_msgTypes[27]
+	mi := &file_admin_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1882,7 +2211,7 @@ func (x *ScrubRequest) String() string {
 func (*ScrubRequest) ProtoMessage() {}
 
 func (x *ScrubRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[27]
+	mi := &file_admin_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1895,7 +2224,7 @@ func (x *ScrubRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ScrubRequest.ProtoReflect.Descriptor instead.
 func (*ScrubRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{27}
+	return file_admin_proto_rawDescGZIP(), []int{30}
 }
 
 type NodeExitRequest struct {
@@ -1906,7 +2235,7 @@ type NodeExitRequest struct {
 
 func (x *NodeExitRequest) Reset() {
 	*x = NodeExitRequest{}
-	mi := &file_admin_proto_msgTypes[28]
+	mi := &file_admin_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1918,7 +2247,7 @@ func (x *NodeExitRequest) String() string {
 func (*NodeExitRequest) ProtoMessage() {}
 
 func (x *NodeExitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[28]
+	mi := &file_admin_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1931,7 +2260,7 @@ func (x *NodeExitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeExitRequest.ProtoReflect.Descriptor instead.
 func (*NodeExitRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{28}
+	return file_admin_proto_rawDescGZIP(), []int{31}
 }
 
 type NodeExitResponse struct {
@@ -1942,7 +2271,7 @@ type NodeExitResponse struct {
 
 func (x *NodeExitResponse) Reset() {
 	*x = NodeExitResponse{}
-	mi := &file_admin_proto_msgTypes[29]
+	mi := &file_admin_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1954,7 +2283,7 @@ func (x *NodeExitResponse) String() string {
 func (*NodeExitResponse) ProtoMessage() {}
 
 func (x *NodeExitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[29]
+	mi := &file_admin_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1967,7 +2296,7 @@ func (x *NodeExitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeExitResponse.ProtoReflect.Descriptor instead.
 func (*NodeExitResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{29}
+	return file_admin_proto_rawDescGZIP(), []int{32}
 }
 
 type InfoRequest struct {
@@ -1978,7 +2307,7 @@ type InfoRequest struct {
 
 func (x *InfoRequest) Reset() {
 	*x = InfoRequest{}
-	mi := &file_admin_proto_msgTypes[30]
+	mi := &file_admin_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1990,7 +2319,7 @@ func (x *InfoRequest) String() string {
 func (*InfoRequest) ProtoMessage() {}
 
 func (x *InfoRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[30]
+	mi := &file_admin_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2003,7 +2332,7 @@ func (x *InfoRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InfoRequest.ProtoReflect.Descriptor instead.
 func (*InfoRequest) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{30}
+	return file_admin_proto_rawDescGZIP(), []int{33}
 }
 
 type InfoResponse struct {
@@ -2033,7 +2362,7 @@ type InfoResponse struct {
 
 func (x *InfoResponse) Reset() {
 	*x = InfoResponse{}
-	mi := &file_admin_proto_msgTypes[31]
+	mi := &file_admin_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2045,7 +2374,7 @@ func (x *InfoResponse) String() string {
 func (*InfoResponse) ProtoMessage() {}
 
 func (x *InfoResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[31]
+	mi := &file_admin_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2058,7 +2387,7 @@ func (x *InfoResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InfoResponse.ProtoReflect.Descriptor instead.
 func (*InfoResponse) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{31}
+	return file_admin_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *InfoResponse) GetId() []byte {
@@ -2213,7 +2542,7 @@ type Healing struct {
 
 func (x *Healing) Reset() {
 	*x = Healing{}
-	mi := &file_admin_proto_msgTypes[32]
+	mi := &file_admin_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2225,7 +2554,7 @@ func (x *Healing) String() string {
 func (*Healing) ProtoMessage() {}
 
 func (x *Healing) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[32]
+	mi := &file_admin_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2238,7 +2567,7 @@ func (x *Healing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Healing.ProtoReflect.Descriptor instead.
 func (*Healing) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{32}
+	return file_admin_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Healing) GetShards() uint64 {
@@ -2320,7 +2649,7 @@ type Scrubbing struct {
 
 func (x *Scrubbing) Reset() {
 	*x = Scrubbing{}
-	mi := &file_admin_proto_msgTypes[33]
+	mi := &file_admin_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2332,7 +2661,7 @@ func (x *Scrubbing) String() string {
 func (*Scrubbing) ProtoMessage() {}
 
 func (x *Scrubbing) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[33]
+	mi := &file_admin_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2345,7 +2674,7 @@ func (x *Scrubbing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Scrubbing.ProtoReflect.Descriptor instead.
 func (*Scrubbing) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{33}
+	return file_admin_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Scrubbing) GetShards() uint64 {
@@ -2403,7 +2732,7 @@ type DataDir struct {
 
 func (x *DataDir) Reset() {
 	*x = DataDir{}
-	mi := &file_admin_proto_msgTypes[34]
+	mi := &file_admin_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2415,7 +2744,7 @@ func (x *DataDir) String() string {
 func (*DataDir) ProtoMessage() {}
 
 func (x *DataDir) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[34]
+	mi := &file_admin_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2428,7 +2757,7 @@ func (x *DataDir) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DataDir.ProtoReflect.Descriptor instead.
 func (*DataDir) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{34}
+	return file_admin_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *DataDir) GetPath() string {
@@ -2481,7 +2810,7 @@ type GroupFollow struct {
 
 func (x *GroupFollow) Reset() {
 	*x = GroupFollow{}
-	mi := &file_admin_proto_msgTypes[35]
+	mi := &file_admin_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2493,7 +2822,7 @@ func (x *GroupFollow) String() string {
 func (*GroupFollow) ProtoMessage() {}
 
 func (x *GroupFollow) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_proto_msgTypes[35]
+	mi := &file_admin_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2506,7 +2835,7 @@ func (x *GroupFollow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupFollow.ProtoReflect.Descriptor instead.
 func (*GroupFollow) Descriptor() ([]byte, []int) {
-	return file_admin_proto_rawDescGZIP(), []int{35}
+	return file_admin_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *GroupFollow) GetGroup() uint32 {
@@ -2707,7 +3036,33 @@ const file_admin_proto_rawDesc = "" +
 	"\n" +
 	"slot_bytes\x18\x05 \x01(\x04R\tslotBytes\x12\x1f\n" +
 	"\vshort_share\x18\x06 \x01(\x01R\n" +
-	"shortShare\"\x13\n" +
+	"shortShare\"Q\n" +
+	"\rVerifyRequest\x12\x1d\n" +
+	"\n" +
+	"prove_each\x18\x01 \x01(\bR\tproveEach\x12!\n" +
+	"\fprove_shards\x18\x02 \x01(\rR\vproveShards\"\x9e\x02\n" +
+	"\vVerifyEvent\x12\x14\n" +
+	"\x05slots\x18\x01 \x01(\rR\x05slots\x12\x1d\n" +
+	"\n" +
+	"slots_done\x18\x02 \x01(\rR\tslotsDone\x12\x14\n" +
+	"\x05looks\x18\x03 \x01(\rR\x05looks\x12\x16\n" +
+	"\x06shards\x18\x04 \x01(\x04R\x06shards\x12\x16\n" +
+	"\x06staged\x18\x05 \x01(\x04R\x06staged\x12\x18\n" +
+	"\alacking\x18\x06 \x01(\x04R\alacking\x12\x16\n" +
+	"\x06leaves\x18\a \x01(\x04R\x06leaves\x12\x16\n" +
+	"\x06doubts\x18\b \x01(\x04R\x06doubts\x12\x12\n" +
+	"\x04done\x18\t \x01(\bR\x04done\x126\n" +
+	"\vdifferences\x18\n" +
+	" \x03(\v2\x14.cairn.v1.DifferenceR\vdifferences\"\xbc\x01\n" +
+	"\n" +
+	"Difference\x12,\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x18.cairn.v1.DifferenceKindR\x04kind\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\fR\x04node\x12\x14\n" +
+	"\x05group\x18\x03 \x01(\rR\x05group\x12\x12\n" +
+	"\x04slot\x18\x04 \x01(\rR\x04slot\x12\x18\n" +
+	"\asegment\x18\x05 \x01(\fR\asegment\x12\x10\n" +
+	"\x03seq\x18\x06 \x01(\x04R\x03seq\x12\x16\n" +
+	"\x06detail\x18\a \x01(\tR\x06detail\"\x13\n" +
 	"\x11AcceptLossRequest\"\x14\n" +
 	"\x12AcceptLossResponse\"\x0e\n" +
 	"\fScrubRequest\"\x11\n" +
@@ -2767,7 +3122,17 @@ const file_admin_proto_rawDesc = "" +
 	"\x06cursor\x18\x04 \x01(\x04R\x06cursor\x12\x12\n" +
 	"\x04head\x18\x05 \x01(\x04R\x04head\x12\x18\n" +
 	"\amissing\x18\x06 \x01(\x04R\amissing\x12\x1c\n" +
-	"\tsuccessor\x18\a \x01(\bR\tsuccessor2\xac\x06\n" +
+	"\tsuccessor\x18\a \x01(\bR\tsuccessor*\x92\x02\n" +
+	"\x0eDifferenceKind\x12\x1f\n" +
+	"\x1bDIFFERENCE_KIND_UNSPECIFIED\x10\x00\x12\x1f\n" +
+	"\x1bDIFFERENCE_KIND_UNREACHABLE\x10\x01\x12\x1a\n" +
+	"\x16DIFFERENCE_KIND_ABSENT\x10\x02\x12\x1b\n" +
+	"\x17DIFFERENCE_KIND_SURPLUS\x10\x03\x12\x18\n" +
+	"\x14DIFFERENCE_KIND_ROOT\x10\x04\x12\x1a\n" +
+	"\x16DIFFERENCE_KIND_NUMBER\x10\x05\x12\x17\n" +
+	"\x13DIFFERENCE_KIND_OLD\x10\x06\x12\x18\n" +
+	"\x14DIFFERENCE_KIND_LEFT\x10\a\x12\x1c\n" +
+	"\x18DIFFERENCE_KIND_UNPROVED\x10\b2\xe8\x06\n" +
 	"\x05Admin\x12B\n" +
 	"\rCreateProject\x12\x1e.cairn.v1.CreateProjectRequest\x1a\x11.cairn.v1.Project\x12<\n" +
 	"\n" +
@@ -2779,7 +3144,8 @@ const file_admin_proto_rawDesc = "" +
 	"ListGroups\x12\x1b.cairn.v1.ListGroupsRequest\x1a\x1c.cairn.v1.ListGroupsResponse\x12;\n" +
 	"\x06Status\x12\x17.cairn.v1.StatusRequest\x1a\x18.cairn.v1.StatusResponse\x12G\n" +
 	"\n" +
-	"Durability\x12\x1b.cairn.v1.DurabilityRequest\x1a\x1c.cairn.v1.DurabilityResponse\x12G\n" +
+	"Durability\x12\x1b.cairn.v1.DurabilityRequest\x1a\x1c.cairn.v1.DurabilityResponse\x12:\n" +
+	"\x06Verify\x12\x17.cairn.v1.VerifyRequest\x1a\x15.cairn.v1.VerifyEvent0\x01\x12G\n" +
 	"\n" +
 	"AcceptLoss\x12\x1b.cairn.v1.AcceptLossRequest\x1a\x1c.cairn.v1.AcceptLossResponse\x12P\n" +
 	"\rReinstateNode\x12\x1e.cairn.v1.ReinstateNodeRequest\x1a\x1f.cairn.v1.ReinstateNodeResponse\x12S\n" +
@@ -2801,95 +3167,104 @@ func file_admin_proto_rawDescGZIP() []byte {
 	return file_admin_proto_rawDescData
 }
 
-var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_admin_proto_goTypes = []any{
-	(*CreateProjectRequest)(nil),   // 0: cairn.v1.CreateProjectRequest
-	(*GetProjectRequest)(nil),      // 1: cairn.v1.GetProjectRequest
-	(*Project)(nil),                // 2: cairn.v1.Project
-	(*ListProjectsRequest)(nil),    // 3: cairn.v1.ListProjectsRequest
-	(*ListProjectsResponse)(nil),   // 4: cairn.v1.ListProjectsResponse
-	(*ListNodesRequest)(nil),       // 5: cairn.v1.ListNodesRequest
-	(*ListNodesResponse)(nil),      // 6: cairn.v1.ListNodesResponse
-	(*NodeInfo)(nil),               // 7: cairn.v1.NodeInfo
-	(*NodeEvidenceRequest)(nil),    // 8: cairn.v1.NodeEvidenceRequest
-	(*NodeEvidenceResponse)(nil),   // 9: cairn.v1.NodeEvidenceResponse
-	(*ReinstateNodeRequest)(nil),   // 10: cairn.v1.ReinstateNodeRequest
-	(*ReinstateNodeResponse)(nil),  // 11: cairn.v1.ReinstateNodeResponse
-	(*DisqualifyNodeRequest)(nil),  // 12: cairn.v1.DisqualifyNodeRequest
-	(*DisqualifyNodeResponse)(nil), // 13: cairn.v1.DisqualifyNodeResponse
-	(*ListGroupsRequest)(nil),      // 14: cairn.v1.ListGroupsRequest
-	(*ListGroupsResponse)(nil),     // 15: cairn.v1.ListGroupsResponse
-	(*GroupInfo)(nil),              // 16: cairn.v1.GroupInfo
-	(*GroupHealth)(nil),            // 17: cairn.v1.GroupHealth
-	(*SlotInfo)(nil),               // 18: cairn.v1.SlotInfo
-	(*StatusRequest)(nil),          // 19: cairn.v1.StatusRequest
-	(*StatusResponse)(nil),         // 20: cairn.v1.StatusResponse
-	(*NodeCount)(nil),              // 21: cairn.v1.NodeCount
-	(*DurabilityRequest)(nil),      // 22: cairn.v1.DurabilityRequest
-	(*DurabilityResponse)(nil),     // 23: cairn.v1.DurabilityResponse
-	(*SchemeUse)(nil),              // 24: cairn.v1.SchemeUse
-	(*AcceptLossRequest)(nil),      // 25: cairn.v1.AcceptLossRequest
-	(*AcceptLossResponse)(nil),     // 26: cairn.v1.AcceptLossResponse
-	(*ScrubRequest)(nil),           // 27: cairn.v1.ScrubRequest
-	(*NodeExitRequest)(nil),        // 28: cairn.v1.NodeExitRequest
-	(*NodeExitResponse)(nil),       // 29: cairn.v1.NodeExitResponse
-	(*InfoRequest)(nil),            // 30: cairn.v1.InfoRequest
-	(*InfoResponse)(nil),           // 31: cairn.v1.InfoResponse
-	(*Healing)(nil),                // 32: cairn.v1.Healing
-	(*Scrubbing)(nil),              // 33: cairn.v1.Scrubbing
-	(*DataDir)(nil),                // 34: cairn.v1.DataDir
-	(*GroupFollow)(nil),            // 35: cairn.v1.GroupFollow
-	(NodeState)(0),                 // 36: cairn.v1.NodeState
-	(*Standing)(nil),               // 37: cairn.v1.Standing
+	(DifferenceKind)(0),            // 0: cairn.v1.DifferenceKind
+	(*CreateProjectRequest)(nil),   // 1: cairn.v1.CreateProjectRequest
+	(*GetProjectRequest)(nil),      // 2: cairn.v1.GetProjectRequest
+	(*Project)(nil),                // 3: cairn.v1.Project
+	(*ListProjectsRequest)(nil),    // 4: cairn.v1.ListProjectsRequest
+	(*ListProjectsResponse)(nil),   // 5: cairn.v1.ListProjectsResponse
+	(*ListNodesRequest)(nil),       // 6: cairn.v1.ListNodesRequest
+	(*ListNodesResponse)(nil),      // 7: cairn.v1.ListNodesResponse
+	(*NodeInfo)(nil),               // 8: cairn.v1.NodeInfo
+	(*NodeEvidenceRequest)(nil),    // 9: cairn.v1.NodeEvidenceRequest
+	(*NodeEvidenceResponse)(nil),   // 10: cairn.v1.NodeEvidenceResponse
+	(*ReinstateNodeRequest)(nil),   // 11: cairn.v1.ReinstateNodeRequest
+	(*ReinstateNodeResponse)(nil),  // 12: cairn.v1.ReinstateNodeResponse
+	(*DisqualifyNodeRequest)(nil),  // 13: cairn.v1.DisqualifyNodeRequest
+	(*DisqualifyNodeResponse)(nil), // 14: cairn.v1.DisqualifyNodeResponse
+	(*ListGroupsRequest)(nil),      // 15: cairn.v1.ListGroupsRequest
+	(*ListGroupsResponse)(nil),     // 16: cairn.v1.ListGroupsResponse
+	(*GroupInfo)(nil),              // 17: cairn.v1.GroupInfo
+	(*GroupHealth)(nil),            // 18: cairn.v1.GroupHealth
+	(*SlotInfo)(nil),               // 19: cairn.v1.SlotInfo
+	(*StatusRequest)(nil),          // 20: cairn.v1.StatusRequest
+	(*StatusResponse)(nil),         // 21: cairn.v1.StatusResponse
+	(*NodeCount)(nil),              // 22: cairn.v1.NodeCount
+	(*DurabilityRequest)(nil),      // 23: cairn.v1.DurabilityRequest
+	(*DurabilityResponse)(nil),     // 24: cairn.v1.DurabilityResponse
+	(*SchemeUse)(nil),              // 25: cairn.v1.SchemeUse
+	(*VerifyRequest)(nil),          // 26: cairn.v1.VerifyRequest
+	(*VerifyEvent)(nil),            // 27: cairn.v1.VerifyEvent
+	(*Difference)(nil),             // 28: cairn.v1.Difference
+	(*AcceptLossRequest)(nil),      // 29: cairn.v1.AcceptLossRequest
+	(*AcceptLossResponse)(nil),     // 30: cairn.v1.AcceptLossResponse
+	(*ScrubRequest)(nil),           // 31: cairn.v1.ScrubRequest
+	(*NodeExitRequest)(nil),        // 32: cairn.v1.NodeExitRequest
+	(*NodeExitResponse)(nil),       // 33: cairn.v1.NodeExitResponse
+	(*InfoRequest)(nil),            // 34: cairn.v1.InfoRequest
+	(*InfoResponse)(nil),           // 35: cairn.v1.InfoResponse
+	(*Healing)(nil),                // 36: cairn.v1.Healing
+	(*Scrubbing)(nil),              // 37: cairn.v1.Scrubbing
+	(*DataDir)(nil),                // 38: cairn.v1.DataDir
+	(*GroupFollow)(nil),            // 39: cairn.v1.GroupFollow
+	(NodeState)(0),                 // 40: cairn.v1.NodeState
+	(*Standing)(nil),               // 41: cairn.v1.Standing
 }
 var file_admin_proto_depIdxs = []int32{
-	2,  // 0: cairn.v1.ListProjectsResponse.projects:type_name -> cairn.v1.Project
-	7,  // 1: cairn.v1.ListNodesResponse.nodes:type_name -> cairn.v1.NodeInfo
-	36, // 2: cairn.v1.NodeInfo.state:type_name -> cairn.v1.NodeState
-	16, // 3: cairn.v1.ListGroupsResponse.groups:type_name -> cairn.v1.GroupInfo
-	17, // 4: cairn.v1.GroupInfo.found:type_name -> cairn.v1.GroupHealth
-	18, // 5: cairn.v1.GroupInfo.slots:type_name -> cairn.v1.SlotInfo
-	21, // 6: cairn.v1.StatusResponse.nodes_by_state:type_name -> cairn.v1.NodeCount
-	36, // 7: cairn.v1.NodeCount.state:type_name -> cairn.v1.NodeState
-	24, // 8: cairn.v1.DurabilityResponse.schemes:type_name -> cairn.v1.SchemeUse
-	34, // 9: cairn.v1.InfoResponse.data:type_name -> cairn.v1.DataDir
-	35, // 10: cairn.v1.InfoResponse.groups:type_name -> cairn.v1.GroupFollow
-	37, // 11: cairn.v1.InfoResponse.standing:type_name -> cairn.v1.Standing
-	32, // 12: cairn.v1.InfoResponse.healing:type_name -> cairn.v1.Healing
-	33, // 13: cairn.v1.InfoResponse.scrubbing:type_name -> cairn.v1.Scrubbing
-	0,  // 14: cairn.v1.Admin.CreateProject:input_type -> cairn.v1.CreateProjectRequest
-	1,  // 15: cairn.v1.Admin.GetProject:input_type -> cairn.v1.GetProjectRequest
-	3,  // 16: cairn.v1.Admin.ListProjects:input_type -> cairn.v1.ListProjectsRequest
-	5,  // 17: cairn.v1.Admin.ListNodes:input_type -> cairn.v1.ListNodesRequest
-	8,  // 18: cairn.v1.Admin.NodeEvidence:input_type -> cairn.v1.NodeEvidenceRequest
-	14, // 19: cairn.v1.Admin.ListGroups:input_type -> cairn.v1.ListGroupsRequest
-	19, // 20: cairn.v1.Admin.Status:input_type -> cairn.v1.StatusRequest
-	22, // 21: cairn.v1.Admin.Durability:input_type -> cairn.v1.DurabilityRequest
-	25, // 22: cairn.v1.Admin.AcceptLoss:input_type -> cairn.v1.AcceptLossRequest
-	10, // 23: cairn.v1.Admin.ReinstateNode:input_type -> cairn.v1.ReinstateNodeRequest
-	12, // 24: cairn.v1.Admin.DisqualifyNode:input_type -> cairn.v1.DisqualifyNodeRequest
-	30, // 25: cairn.v1.NodeAdmin.Info:input_type -> cairn.v1.InfoRequest
-	27, // 26: cairn.v1.NodeAdmin.Scrub:input_type -> cairn.v1.ScrubRequest
-	28, // 27: cairn.v1.NodeAdmin.Exit:input_type -> cairn.v1.NodeExitRequest
-	2,  // 28: cairn.v1.Admin.CreateProject:output_type -> cairn.v1.Project
-	2,  // 29: cairn.v1.Admin.GetProject:output_type -> cairn.v1.Project
-	4,  // 30: cairn.v1.Admin.ListProjects:output_type -> cairn.v1.ListProjectsResponse
-	6,  // 31: cairn.v1.Admin.ListNodes:output_type -> cairn.v1.ListNodesResponse
-	9,  // 32: cairn.v1.Admin.NodeEvidence:output_type -> cairn.v1.NodeEvidenceResponse
-	15, // 33: cairn.v1.Admin.ListGroups:output_type -> cairn.v1.ListGroupsResponse
-	20, // 34: cairn.v1.Admin.Status:output_type -> cairn.v1.StatusResponse
-	23, // 35: cairn.v1.Admin.Durability:output_type -> cairn.v1.DurabilityResponse
-	26, // 36: cairn.v1.Admin.AcceptLoss:output_type -> cairn.v1.AcceptLossResponse
-	11, // 37: cairn.v1.Admin.ReinstateNode:output_type -> cairn.v1.ReinstateNodeResponse
-	13, // 38: cairn.v1.Admin.DisqualifyNode:output_type -> cairn.v1.DisqualifyNodeResponse
-	31, // 39: cairn.v1.NodeAdmin.Info:output_type -> cairn.v1.InfoResponse
-	33, // 40: cairn.v1.NodeAdmin.Scrub:output_type -> cairn.v1.Scrubbing
-	29, // 41: cairn.v1.NodeAdmin.Exit:output_type -> cairn.v1.NodeExitResponse
-	28, // [28:42] is the sub-list for method output_type
-	14, // [14:28] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	3,  // 0: cairn.v1.ListProjectsResponse.projects:type_name -> cairn.v1.Project
+	8,  // 1: cairn.v1.ListNodesResponse.nodes:type_name -> cairn.v1.NodeInfo
+	40, // 2: cairn.v1.NodeInfo.state:type_name -> cairn.v1.NodeState
+	17, // 3: cairn.v1.ListGroupsResponse.groups:type_name -> cairn.v1.GroupInfo
+	18, // 4: cairn.v1.GroupInfo.found:type_name -> cairn.v1.GroupHealth
+	19, // 5: cairn.v1.GroupInfo.slots:type_name -> cairn.v1.SlotInfo
+	22, // 6: cairn.v1.StatusResponse.nodes_by_state:type_name -> cairn.v1.NodeCount
+	40, // 7: cairn.v1.NodeCount.state:type_name -> cairn.v1.NodeState
+	25, // 8: cairn.v1.DurabilityResponse.schemes:type_name -> cairn.v1.SchemeUse
+	28, // 9: cairn.v1.VerifyEvent.differences:type_name -> cairn.v1.Difference
+	0,  // 10: cairn.v1.Difference.kind:type_name -> cairn.v1.DifferenceKind
+	38, // 11: cairn.v1.InfoResponse.data:type_name -> cairn.v1.DataDir
+	39, // 12: cairn.v1.InfoResponse.groups:type_name -> cairn.v1.GroupFollow
+	41, // 13: cairn.v1.InfoResponse.standing:type_name -> cairn.v1.Standing
+	36, // 14: cairn.v1.InfoResponse.healing:type_name -> cairn.v1.Healing
+	37, // 15: cairn.v1.InfoResponse.scrubbing:type_name -> cairn.v1.Scrubbing
+	1,  // 16: cairn.v1.Admin.CreateProject:input_type -> cairn.v1.CreateProjectRequest
+	2,  // 17: cairn.v1.Admin.GetProject:input_type -> cairn.v1.GetProjectRequest
+	4,  // 18: cairn.v1.Admin.ListProjects:input_type -> cairn.v1.ListProjectsRequest
+	6,  // 19: cairn.v1.Admin.ListNodes:input_type -> cairn.v1.ListNodesRequest
+	9,  // 20: cairn.v1.Admin.NodeEvidence:input_type -> cairn.v1.NodeEvidenceRequest
+	15, // 21: cairn.v1.Admin.ListGroups:input_type -> cairn.v1.ListGroupsRequest
+	20, // 22: cairn.v1.Admin.Status:input_type -> cairn.v1.StatusRequest
+	23, // 23: cairn.v1.Admin.Durability:input_type -> cairn.v1.DurabilityRequest
+	26, // 24: cairn.v1.Admin.Verify:input_type -> cairn.v1.VerifyRequest
+	29, // 25: cairn.v1.Admin.AcceptLoss:input_type -> cairn.v1.AcceptLossRequest
+	11, // 26: cairn.v1.Admin.ReinstateNode:input_type -> cairn.v1.ReinstateNodeRequest
+	13, // 27: cairn.v1.Admin.DisqualifyNode:input_type -> cairn.v1.DisqualifyNodeRequest
+	34, // 28: cairn.v1.NodeAdmin.Info:input_type -> cairn.v1.InfoRequest
+	31, // 29: cairn.v1.NodeAdmin.Scrub:input_type -> cairn.v1.ScrubRequest
+	32, // 30: cairn.v1.NodeAdmin.Exit:input_type -> cairn.v1.NodeExitRequest
+	3,  // 31: cairn.v1.Admin.CreateProject:output_type -> cairn.v1.Project
+	3,  // 32: cairn.v1.Admin.GetProject:output_type -> cairn.v1.Project
+	5,  // 33: cairn.v1.Admin.ListProjects:output_type -> cairn.v1.ListProjectsResponse
+	7,  // 34: cairn.v1.Admin.ListNodes:output_type -> cairn.v1.ListNodesResponse
+	10, // 35: cairn.v1.Admin.NodeEvidence:output_type -> cairn.v1.NodeEvidenceResponse
+	16, // 36: cairn.v1.Admin.ListGroups:output_type -> cairn.v1.ListGroupsResponse
+	21, // 37: cairn.v1.Admin.Status:output_type -> cairn.v1.StatusResponse
+	24, // 38: cairn.v1.Admin.Durability:output_type -> cairn.v1.DurabilityResponse
+	27, // 39: cairn.v1.Admin.Verify:output_type -> cairn.v1.VerifyEvent
+	30, // 40: cairn.v1.Admin.AcceptLoss:output_type -> cairn.v1.AcceptLossResponse
+	12, // 41: cairn.v1.Admin.ReinstateNode:output_type -> cairn.v1.ReinstateNodeResponse
+	14, // 42: cairn.v1.Admin.DisqualifyNode:output_type -> cairn.v1.DisqualifyNodeResponse
+	35, // 43: cairn.v1.NodeAdmin.Info:output_type -> cairn.v1.InfoResponse
+	37, // 44: cairn.v1.NodeAdmin.Scrub:output_type -> cairn.v1.Scrubbing
+	33, // 45: cairn.v1.NodeAdmin.Exit:output_type -> cairn.v1.NodeExitResponse
+	31, // [31:46] is the sub-list for method output_type
+	16, // [16:31] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_admin_proto_init() }
@@ -2903,13 +3278,14 @@ func file_admin_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_proto_rawDesc), len(file_admin_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   36,
+			NumEnums:      1,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   2,
 		},
 		GoTypes:           file_admin_proto_goTypes,
 		DependencyIndexes: file_admin_proto_depIdxs,
+		EnumInfos:         file_admin_proto_enumTypes,
 		MessageInfos:      file_admin_proto_msgTypes,
 	}.Build()
 	File_admin_proto = out.File

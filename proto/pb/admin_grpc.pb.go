@@ -27,6 +27,7 @@ const (
 	Admin_ListGroups_FullMethodName     = "/cairn.v1.Admin/ListGroups"
 	Admin_Status_FullMethodName         = "/cairn.v1.Admin/Status"
 	Admin_Durability_FullMethodName     = "/cairn.v1.Admin/Durability"
+	Admin_Verify_FullMethodName         = "/cairn.v1.Admin/Verify"
 	Admin_AcceptLoss_FullMethodName     = "/cairn.v1.Admin/AcceptLoss"
 	Admin_ReinstateNode_FullMethodName  = "/cairn.v1.Admin/ReinstateNode"
 	Admin_DisqualifyNode_FullMethodName = "/cairn.v1.Admin/DisqualifyNode"
@@ -49,6 +50,9 @@ type AdminClient interface {
 	Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusResponse, error)
 	// Durability tells what was measured that durability depends on.
 	Durability(ctx context.Context, in *DurabilityRequest, opts ...grpc.CallOption) (*DurabilityResponse, error)
+	// Verify compares the metadata with what nodes claim, hold and can prove. The
+	// last event has the outcome.
+	Verify(ctx context.Context, in *VerifyRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[VerifyEvent], error)
 	// AcceptLoss ends the trouble that Status shows: what was lost stays lost,
 	// and writes are taken again.
 	AcceptLoss(ctx context.Context, in *AcceptLossRequest, opts ...grpc.CallOption) (*AcceptLossResponse, error)
@@ -146,6 +150,25 @@ func (c *adminClient) Durability(ctx context.Context, in *DurabilityRequest, opt
 	return out, nil
 }
 
+func (c *adminClient) Verify(ctx context.Context, in *VerifyRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[VerifyEvent], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Admin_ServiceDesc.Streams[0], Admin_Verify_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[VerifyRequest, VerifyEvent]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Admin_VerifyClient = grpc.ServerStreamingClient[VerifyEvent]
+
 func (c *adminClient) AcceptLoss(ctx context.Context, in *AcceptLossRequest, opts ...grpc.CallOption) (*AcceptLossResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(AcceptLossResponse)
@@ -193,6 +216,9 @@ type AdminServer interface {
 	Status(context.Context, *StatusRequest) (*StatusResponse, error)
 	// Durability tells what was measured that durability depends on.
 	Durability(context.Context, *DurabilityRequest) (*DurabilityResponse, error)
+	// Verify compares the metadata with what nodes claim, hold and can prove. The
+	// last event has the outcome.
+	Verify(*VerifyRequest, grpc.ServerStreamingServer[VerifyEvent]) error
 	// AcceptLoss ends the trouble that Status shows: what was lost stays lost,
 	// and writes are taken again.
 	AcceptLoss(context.Context, *AcceptLossRequest) (*AcceptLossResponse, error)
@@ -233,6 +259,9 @@ func (UnimplementedAdminServer) Status(context.Context, *StatusRequest) (*Status
 }
 func (UnimplementedAdminServer) Durability(context.Context, *DurabilityRequest) (*DurabilityResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Durability not implemented")
+}
+func (UnimplementedAdminServer) Verify(*VerifyRequest, grpc.ServerStreamingServer[VerifyEvent]) error {
+	return status.Error(codes.Unimplemented, "method Verify not implemented")
 }
 func (UnimplementedAdminServer) AcceptLoss(context.Context, *AcceptLossRequest) (*AcceptLossResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method AcceptLoss not implemented")
@@ -408,6 +437,17 @@ func _Admin_Durability_Handler(srv interface{}, ctx context.Context, dec func(in
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Admin_Verify_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(VerifyRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(AdminServer).Verify(m, &grpc.GenericServerStream[VerifyRequest, VerifyEvent]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Admin_VerifyServer = grpc.ServerStreamingServer[VerifyEvent]
+
 func _Admin_AcceptLoss_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(AcceptLossRequest)
 	if err := dec(in); err != nil {
@@ -514,7 +554,13 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Admin_DisqualifyNode_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Verify",
+			Handler:       _Admin_Verify_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "admin.proto",
 }
 

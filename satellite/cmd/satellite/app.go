@@ -58,7 +58,7 @@ func (a *app) command() *cobra.Command {
 	project := family("project", "Projects and their access grants", a.projectCreate(), a.projectGrant(), a.projectList())
 	node := family("node", "Storage nodes", a.nodeList(), a.nodeEvidence(), a.nodeReinstate(), a.nodeDisqualify())
 	group := family("group", "Placement groups", a.groupList())
-	root.AddCommand(a.run(), project, node, group, a.evidence(), a.status(), a.durability(), a.acceptLoss())
+	root.AddCommand(a.run(), project, node, group, a.evidence(), a.verify(), a.status(), a.durability(), a.acceptLoss())
 	return root
 }
 
