@@ -42,6 +42,26 @@ func (n *Network) Status(ctx context.Context) (*pb.StatusResponse, error) {
 	return pb.NewAdminClient(conn).Status(ctx, &pb.StatusRequest{})
 }
 
+// Verify compares the metadata with what all nodes hold, and returns the outcome.
+// With prove each shard has a leaf proved.
+func (n *Network) Verify(ctx context.Context, prove bool) (*pb.VerifyEvent, error) {
+	conn, err := n.admin()
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	events, err := pb.NewAdminClient(conn).Verify(ctx, &pb.VerifyRequest{ProveEach: prove})
+	if err != nil {
+		return nil, err
+	}
+	for {
+		e, err := events.Recv()
+		if err != nil || e.Done {
+			return e, err
+		}
+	}
+}
+
 // AwaitNodes waits until at least so many nodes are online and a group of them
 // takes uploads.
 func (n *Network) AwaitNodes(ctx context.Context, count int) error {

@@ -53,15 +53,28 @@ func (b *logBuffer) Write(p []byte) (int, error) {
 	return b.text.Write(p)
 }
 
+func (b *logBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.text.String()
+}
+
 const nodes = 10
 
-func startWatched(t *testing.T) *watched {
+// shortDir is a directory with a short name: sockets go in there.
+func shortDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "network") // a short name: sockets go in there
+	dir, err := os.MkdirTemp("", "network")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+func startWatched(t *testing.T) *watched {
+	t.Helper()
+	dir := shortDir(t)
 	w := &watched{t: t, log: &logBuffer{}}
 	logger, err := observe.NewLogger(w.log, "json", "debug")
 	if err != nil {
