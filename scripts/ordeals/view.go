@@ -233,12 +233,12 @@ func (l *lab) verify(ctx context.Context) error {
 	l.report.say("satellite verify")
 	out, err := l.net.SatelliteCommand(ctx, "verify", "-o", "json")
 	var found struct {
-		Differences int `json:"differences"`
+		Differences []json.RawMessage `json:"differences"`
 	}
 	if parse := json.Unmarshal(out, &found); parse != nil {
 		return errors.Join(err, fmt.Errorf("satellite verify: %w", parse))
 	}
-	l.report.must(err == nil && found.Differences == 0, "differences that satellite verify finds", float64(found.Differences), "", "0")
+	l.report.must(err == nil && len(found.Differences) == 0, "differences that satellite verify finds", float64(len(found.Differences)), "", "0")
 	return nil
 }
 
