@@ -290,6 +290,18 @@ func TestAuditRaces(t *testing.T) {
 		a.want("afterwards", a.audit(), verdicts(audit.Proved, 8))
 		honest(a)
 	})
+	t.Run("loss found, not yet told", func(t *testing.T) {
+		a := newAudits(t)
+		a.node.honest = true
+		o := a.node.put(1, "a", 10, allBut(2, 6))
+		a.node.claim(1)
+		want := verdicts(audit.Proved, 8)
+		want.verdicts[audit.Unavailable], want.owed = 2, 2
+		a.want("not yet told", a.audit(), want)
+		a.node.claim(1, o.numbers[2], o.numbers[6])
+		a.want("afterwards", a.audit(), verdicts(audit.Proved, 8))
+		honest(a)
+	})
 	t.Run("stopped", func(t *testing.T) {
 		a, _ := setup(t)
 		ctx, cancel := context.WithCancel(t.Context())

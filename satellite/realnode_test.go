@@ -40,6 +40,7 @@ type realNode struct {
 	claims map[uint32]*pb.Signed // signed last, by group
 	before func()                // if set: called once before the next audit is served
 	unable bool                  // it cannot say which claims it made
+	honest bool                  // it does not convict itself of what it is about to tell
 
 	misread   func(*shardstore.Entry) // if set: changes what follow reads
 	committed []*testShard            // last, by put
@@ -88,11 +89,23 @@ func (n *realNode) whenAsked(f func()) {
 	n.before = f
 }
 
-func (n *realNode) claimed(group uint32) (merkle.Hash, bool) {
+// claimed is what the server is told of the newest claim: that it leaves out
+// everything, so that the server owns up to what is missing like a liar's. An
+// honest one waits until that is told.
+func (n *realNode) claimed(group uint32) (c storagenode.NamedClaim, ok bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	signed := n.claims[group]
-	return order.Digest(signed), signed != nil && !n.unable
+	if signed == nil || n.unable {
+		return c, false
+	}
+	c.Digest = order.Digest(signed)
+	if n.honest {
+		opened, err := order.OpenClaim(signed, n.key.ID())
+		must(n.t, err)
+		c.Claim = *opened
+	}
+	return c, true
 }
 
 func (n *realNode) setUnable(unable bool) {

@@ -95,16 +95,16 @@ func (c *claimer) lost() {
 	}
 }
 
-// claimed is the Digest of the newest claim on a group, once the satellite says
+// claimed is the newest claim on a group, once the satellite says
 // that it has one from since the start: it may be slow to take one in.
-func (c *claimer) claimed(group uint32) (digest merkle.Hash, ok bool) {
+func (c *claimer) claimed(group uint32) (claim NamedClaim, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	m := c.newest[group]
 	if m == nil || !m.taken {
-		return merkle.Hash{}, false
+		return NamedClaim{}, false
 	}
-	return m.digest, true
+	return NamedClaim{m.Claim, m.digest}, true
 }
 
 // run claims whenever it is woken.

@@ -203,7 +203,7 @@ func TestClaimsAreHandedInAgain(t *testing.T) {
 		t.Error("a claim counts before the satellite says that it has it")
 	}
 	r.checkIn()
-	if digest, ok := r.claimed(7); !ok || string(digest[:8]) != string(r.known[7]) {
+	if c, ok := r.claimed(7); !ok || string(c.Digest[:8]) != string(r.known[7]) {
 		t.Error("the claim that was taken in does not count")
 	}
 	r.known[7] = nil
@@ -225,7 +225,7 @@ func TestClaimsAreHandedInAgain(t *testing.T) {
 	r.refusing = nil
 	r.checkIn()
 	r.want("known after all")
-	if digest, ok := r.claimed(7); !ok || string(digest[:8]) != string(r.known[7]) {
+	if c, ok := r.claimed(7); !ok || string(c.Digest[:8]) != string(r.known[7]) {
 		t.Error("the claim that was taken in does not count")
 	}
 }

@@ -49,7 +49,8 @@ type served struct {
 	epoch     atomic.Uint64 // what the node knows of the group
 	ahead     atomic.Int64  // how far the node's clock is ahead of the test's, in nanoseconds
 	group     *order.Group
-	lost      atomic.Int64 // how often the server told of a loss
+	lost      atomic.Int64  // how often the server told of a loss
+	claims    atomic.Uint64 // the node claims all entries up to here
 
 	storeConfig shardstore.Config
 	idle        time.Duration
@@ -97,10 +98,12 @@ func testHost(t testing.TB, c transport.Config) *transport.Host {
 
 func (v *served) now() time.Time { return time.Now().Add(time.Duration(v.ahead.Load())) }
 
-// testClaim stands for the claim that the node has handed in on its group.
+// testClaim names the claim that the node has handed in on its group.
 var testClaim = merkle.Hash{1, 2, 3}
 
-func (v *served) claim(group uint32) (merkle.Hash, bool) { return testClaim, group == testGroup }
+func (v *served) claim(group uint32) (NamedClaim, bool) {
+	return NamedClaim{order.Claim{Seq: v.claims.Load()}, testClaim}, group == testGroup
+}
 
 // start brings the node up, also again after stop.
 func (v *served) start() {

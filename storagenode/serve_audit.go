@@ -224,18 +224,26 @@ func (p *prover) answer(ctx context.Context, c *order.Challenge) order.Answer {
 	return p.unable(c, err)
 }
 
+// errUntold is why the node cannot own up yet to what it lacks.
+var errUntold = errors.New("that it is lost was found out just now, and a claim without it is on its way")
+
 // lacking owns up to what the node lacks. It names the claim that the satellite
 // may hold it against only for a live entry of the journal: a satellite might ask
-// for what was deleted or never was.
-func (p *prover) lacking(c *order.Challenge, how order.Status, claim merkle.Hash) order.Answer {
+// for what was deleted or never was. What was found missing a moment ago and is
+// still claimed has to be told first: by this answer the node would convict
+// itself of what it is about to tell.
+func (p *prover) lacking(c *order.Challenge, how order.Status, claim NamedClaim) order.Answer {
 	m, ok, err := p.c.Store.MissingOf(shardstore.Key{Segment: c.Segment, Group: c.Group})
 	if err != nil {
 		return p.unable(c, err)
 	}
 	if !ok || m.Seq != c.Seq || m.Root != c.Root {
-		claim = merkle.Hash{}
+		return order.Answer{Status: how}
 	}
-	return order.Answer{Status: how, Claim: claim}
+	if how == order.Missing && claim.Covers(c.Seq) {
+		return p.unable(c, errUntold)
+	}
+	return order.Answer{Status: how, Claim: claim.Digest}
 }
 
 // unable is the answer when the node cannot tell now.

@@ -144,6 +144,10 @@ func TestAuditOfWhatIsMissing(t *testing.T) {
 		tt.change(&c)
 		wantStatus(t, name, v.audited(c)[0], tt.status, tt.claim)
 	}
+	v.claims.Store(1)
+	wantStatus(t, "not claimed", v.audited(lost.challenge(2, 1))[0], order.Missing, testClaim)
+	v.claims.Store(2)
+	wantStatus(t, "claimed, and not told yet", v.audited(lost.challenge(2, 1))[0], order.Unavailable, merkle.Hash{})
 	if err := v.store.Advance(testGroup, []shardstore.Entry{{Seq: 3, Segment: lost.id}}); err != nil {
 		t.Fatal(err)
 	}
@@ -152,7 +156,8 @@ func TestAuditOfWhatIsMissing(t *testing.T) {
 	wantStatus(t, "once the store fails", v.audited(held.challenge(1, 1))[0], order.Unavailable, merkle.Hash{})
 }
 
-// A damaged shard is owned up to once; by then it is missing.
+// A damaged shard is owned up to once; by then it is missing, which is told
+// before it is owned up to again.
 func TestAuditOfWhatIsDamaged(t *testing.T) {
 	v := newServed(t, nil)
 	live, staged, sound := newTestShard(t, 200<<10), newTestShard(t, 200<<10), newTestShard(t, 200<<10)
@@ -165,12 +170,15 @@ func TestAuditOfWhatIsDamaged(t *testing.T) {
 	for _, s := range []*testShard{live, staged} {
 		v.damage(s, 70000)
 	}
+	v.claims.Store(2)
 	at := 70000 / merkle.LeafSize
 	answers := v.audited(live.challenge(1, 0), live.challenge(1, at), staged.challenge(3, at), live.challenge(1, at+1), sound.challenge(2, at))
 	wantStatus(t, "a leaf elsewhere", answers[0], order.Proved, merkle.Hash{})
 	wantStatus(t, "live", answers[1], order.Corrupt, testClaim)
 	wantStatus(t, "staged", answers[2], order.Corrupt, merkle.Hash{})
-	wantStatus(t, "live, asked for again", answers[3], order.Missing, testClaim)
+	wantStatus(t, "live, asked for again", answers[3], order.Unavailable, merkle.Hash{})
+	v.claims.Store(0)
+	wantStatus(t, "live, told, and asked for again", v.audited(live.challenge(1, at))[0], order.Missing, testClaim)
 	wantStatus(t, "sound", answers[4], order.Proved, merkle.Hash{})
 	if v.lost.Load() != 2 {
 		t.Errorf("%d losses were told of", v.lost.Load())

@@ -31,15 +31,20 @@ type ServerConfig struct {
 	// Learn is told of group records of the satellite that streams open with.
 	Learn  func(signed *pb.Signed, group *order.Group)
 	Ledger *Ledger
-	// Claim says which claim on a group was handed to the satellite last, by its
-	// Digest. Before there is one, audits on the group are not answered; nil: none
-	// ever are.
-	Claim func(group uint32) (digest merkle.Hash, ok bool)
+	// Claim is the newest claim on a group. Before there is one that the satellite
+	// has, audits on the group are not answered; nil: none ever are.
+	Claim func(group uint32) (claim NamedClaim, ok bool)
 	// Lost is told that a shard was found damaged by an audit.
 	Lost    func()
 	Now     func() time.Time
 	Logger  *slog.Logger // nil logs nothing
 	Buffers int          // of 256 KiB each that all streams share, 256; one peer gets an eighth
+}
+
+// A NamedClaim is a claim with its Digest.
+type NamedClaim struct {
+	order.Claim
+	Digest merkle.Hash
 }
 
 // Server serves the shard protocol: it takes in shards from uplinks, gives them
@@ -72,7 +77,7 @@ func NewServer(c ServerConfig) (*Server, error) {
 		c.Buffers = 256
 	}
 	if c.Claim == nil {
-		c.Claim = func(uint32) (merkle.Hash, bool) { return merkle.Hash{}, false }
+		c.Claim = func(uint32) (NamedClaim, bool) { return NamedClaim{}, false }
 	}
 	if c.Lost == nil {
 		c.Lost = func() {}

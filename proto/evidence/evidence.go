@@ -3,7 +3,8 @@
 //
 // It rests on what the node alone can make: its signature over an audit and its
 // answers, and its signed claim. Neither the satellite that asked nor other nodes
-// have to be believed, and what an honest node signs never convicts it.
+// have to be believed, and what a node signs never convicts it that holds what it
+// claims and tells of a loss before it owns up to it.
 package evidence
 
 import (
