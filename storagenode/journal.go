@@ -1,7 +1,6 @@
 package storagenode
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -87,15 +86,9 @@ func readPage(res *pb.JournalResponse, after, end uint64) (page, error) {
 	return p, nil
 }
 
-// isFiller tells an entry that stands where the satellite has lost one. It
-// buries the zero id, which no segment has.
-func isFiller(m *pb.Entry) bool {
-	return m.GetKind() == pb.EntryKind_ENTRY_KIND_TOMBSTONE && bytes.Equal(m.Segment, make([]byte, len(order.SegmentID{})))
-}
-
 func journalEntry(m *pb.Entry) (e shardstore.Entry, err error) {
 	e.Seq = m.GetSeq()
-	if e.Segment, err = order.SegmentIDFromBytes(m.GetSegment()); err != nil && !isFiller(m) {
+	if e.Segment, err = order.SegmentIDFromBytes(m.GetSegment()); err != nil {
 		return e, err
 	}
 	switch m.Kind {
