@@ -48,8 +48,12 @@ func (r *registry) heardOut(now time.Time) bool {
 // step brings a node's standing up to what is known. mu is held.
 func (r *registry) step(n *node, now time.Time) {
 	s := &n.standing
+	present := n.LastSeen
+	if r.isThere(n, now) { // a grace shorter than the lapse begins with its end
+		present = now
+	}
 	facts := audit.Facts{
-		Now: now, FirstSeen: n.FirstSeen, LastPresent: n.LastSeen, Owed: s.Owed, Listening: r.listening,
+		Now: now, FirstSeen: n.FirstSeen, LastPresent: present, Owed: s.Owed, Listening: r.listening,
 		ExitAsked: !s.Exit.Asked.IsZero(), ExitCompleted: s.Exit.Departure != nil,
 	}
 	for {

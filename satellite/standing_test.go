@@ -75,6 +75,13 @@ func TestTransitions(t *testing.T) {
 	f.registry.judged(id, time.Time{}, audit.Proved, audit.Late)
 	f.standing("vetted", audit.Online, "20 challenges proved", true, true)
 
+	f.registry.rule.Grace = time.Second
+	f.time = f.time.Add(minLapse)
+	f.registry.watch()
+	f.standing("late, and who is late is not away", audit.Online, "", true, true)
+	f.registry.rule.Grace = testRule.Grace
+
+	f.checkIn(1, roomy)
 	pass(testRule.Grace)
 	f.standing("away", audit.Online, "", false, false)
 	pass(time.Second)
