@@ -427,7 +427,9 @@ func TestNoAnswer(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			a := newAudits(t)
-			a.auditor.patience = 300 * time.Millisecond
+			if test.want == audit.Late {
+				a.auditor.patience = 300 * time.Millisecond
+			}
 			a.node.put(1, "a", 10, allOfThem)
 			a.node.claim(1)
 			a.node.serve(test.serve)
@@ -494,7 +496,7 @@ func TestAuditsOfLiars(t *testing.T) {
 		})
 		liars = append(liars, l)
 	}
-	s.auditor.patience = 200 * time.Millisecond
+	s.auditor.patience = time.Second
 	s.await("groups", func() bool { return s.status().Groups > 0 })
 	s.fill(1, 30)
 	guilty := func(l *liar.Liar, want evidence.Guilt) {

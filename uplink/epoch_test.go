@@ -95,7 +95,7 @@ func changeWhileReading(t *testing.T, p *uplink.Project, admin pb.AdminClient, d
 // awaitEpochs waits until no group has the lost node any more.
 func awaitEpochs(t *testing.T, admin pb.AdminClient, lost []byte) {
 	t.Helper()
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
 		list, err := admin.ListGroups(t.Context(), &pb.ListGroupsRequest{})
 		if err != nil {
 			t.Fatal(err)

@@ -50,6 +50,8 @@ func (w *watched) put(p *uplink.Project, key string, size int) {
 // should be there is.
 func (w *watched) agrees(what string, shards uint64) {
 	w.t.Helper()
+	// What nodes have not followed yet is different for as long as they take.
+	w.await("nodes to follow "+what, func() bool { return w.ofSatellite().Sum("cairn_satellite_nodes_behind_entries") == 0 })
 	var outcome string
 	w.await(what, func() bool {
 		e, err := w.Verify(w.t.Context(), true)

@@ -141,7 +141,7 @@ func (w *lineWriter) String() string {
 // await waits until something was printed.
 func (w *lineWriter) await(t *testing.T, text string) {
 	t.Helper()
-	timeout := time.After(20 * time.Second)
+	timeout := time.After(2 * time.Minute)
 	for !strings.Contains(w.String(), text) {
 		select {
 		case <-w.more:
