@@ -14,10 +14,11 @@ import (
 // TestBecomesWhole loses a node for good, and then has another one leave in good
 // order: each time all that was stored is in the end held by as many as before.
 func TestBecomesWhole(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	dirs := make([]string, 12)
 	n, p := startNetwork(t, network.Config{
-		Nodes: len(dirs), Satellite: func(c *satellite.Config) { c.OfflineGrace, c.CheckIn = 2*time.Second, 200*time.Millisecond },
+		Nodes: len(dirs), Satellite: func(c *satellite.Config) { c.OfflineGrace, c.CheckIn = 5*time.Second, 400*time.Millisecond },
 		Node: func(i int, c *storagenode.Config) { dirs[i] = c.Dir },
 	})
 	data := noise(1 << 20)
