@@ -121,15 +121,15 @@ func (a *auditor) round(ctx context.Context) error {
 }
 
 // begin returns the nodes that are there and due, in no order that they could
-// tell, and forgets those that are gone.
+// tell, and forgets those that the registry has forgotten. When one is due is
+// kept while it is away: a node that is there for moments only would hardly ever
+// be audited otherwise.
 func (a *auditor) begin() (due []*audited) {
 	there := a.registry.there()
-	known := make(map[ident.ID]bool, len(there))
 	now := a.now()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, n := range there {
-		known[n.id] = true
 		kept := a.nodes[n.id]
 		if kept == nil {
 			kept = &audited{id: n.id, due: a.first(n, now)}
@@ -141,7 +141,7 @@ func (a *auditor) begin() (due []*audited) {
 		}
 	}
 	for id, n := range a.nodes {
-		if !known[id] && !n.asking && len(n.owed) == 0 && now.Sub(n.forgave) > audit.LossWindow {
+		if !n.asking && !a.registry.knows(id) {
 			delete(a.nodes, id)
 		}
 	}

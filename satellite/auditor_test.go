@@ -188,6 +188,38 @@ func TestAuditFindsLiar(t *testing.T) {
 	a.want("a disqualified node", a.audit(), auditResult{evidence: 6})
 }
 
+// TestAuditBriefVisits has a node be there for a minute in an hour: it is audited
+// about as often as those that stay.
+func TestAuditBriefVisits(t *testing.T) {
+	w := newTown(t, 10)
+	a := newAuditor(w.Satellite)
+	a.interval = time.Hour
+	times := make(map[ident.ID]int)
+	look := func() {
+		for _, n := range a.begin() {
+			times[n.id]++
+			n.due = a.next(n, false, a.newRand())
+			a.end(n)
+		}
+	}
+	for range 200 {
+		w.round()
+		look()
+		w.away[0] = true
+		w.registry.disconnected(w.keys[0].ID())
+		for range 59 {
+			w.time = w.time.Add(time.Minute)
+			w.round()
+			look()
+		}
+		w.away[0] = false
+		w.time = w.time.Add(time.Minute)
+	}
+	if visitor, other := times[w.keys[0].ID()], times[w.keys[1].ID()]; visitor < other/2 || other < 150 {
+		t.Errorf("a node that comes and goes was audited %d times, another one %d", visitor, other)
+	}
+}
+
 // TestAuditSoonAgain audits a node that has failed before others.
 func TestAuditSoonAgain(t *testing.T) {
 	a := newAudits(t)

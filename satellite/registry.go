@@ -283,6 +283,13 @@ func (r *registry) online(id ident.ID) bool {
 	return ok && r.isOnline(n, r.now())
 }
 
+// knows says whether a node is known.
+func (r *registry) knows(id ident.ID) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.nodes[id] != nil
+}
+
 // disconnected notes that the last connection to a peer is gone: if it is a
 // node, it is offline until it checks in again.
 func (r *registry) disconnected(id ident.ID) {
