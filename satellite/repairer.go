@@ -23,8 +23,10 @@ const (
 	// longer than repairShare of it.
 	repairEvery = 3 * time.Second
 	repairShare = 10 // one in so many seconds
-	// stallAfter is how long a node may rebuild nothing of a slot it was given.
-	stallAfter = time.Hour
+	// stallAfter is how long a node may rebuild nothing of a slot it was given, and
+	// stallLapses how many check-ins: with every tenth it may tell of what it did.
+	stallAfter  = time.Hour
+	stallLapses = 20
 	// rebuildsPerNode is how many slots a node is given at a time to rebuild, and
 	// rebuilds how many may be at least, over all nodes. More are, by one for
 	// every node online.
@@ -259,7 +261,7 @@ func (r *repairer) decide(groups []repair.Group, nodes map[ident.ID]repair.Node)
 		return repair.Decision{}, err
 	}
 	limits := repair.Limits{
-		Grace: r.config.OfflineGrace, Stall: stallAfter,
+		Grace: r.config.OfflineGrace, Stall: max(stallAfter, stallLapses*r.config.CheckIn),
 		Total: rebuilds, PerNode: rebuildsPerNode, Distinct: r.config.Distinct,
 	}
 	list := make([]repair.Node, 0, len(nodes))
