@@ -167,7 +167,10 @@ func (q *inquiry) ask(ctx context.Context) (failed audit.Verdict) {
 	}
 	limited, cancel := context.WithTimeout(ctx, q.patience)
 	defer cancel()
-	err := q.talk(limited)
+	to, err := q.address()
+	if err == nil {
+		q.answers, q.report, err = q.talk(limited, to, q.audit)
+	}
 	if err == nil {
 		return 0
 	}
@@ -186,21 +189,10 @@ func (q *inquiry) ask(ctx context.Context) (failed audit.Verdict) {
 	return failed
 }
 
-// talk talks to the node, over the connection that it keeps, until ctx ends.
-func (q *inquiry) talk(ctx context.Context) error {
+// address is where the node is reached.
+func (q *inquiry) address() (transport.Address, error) {
 	at := q.registry.addresses([]ident.ID{q.node.id}, false)[0]
-	address, err := transport.JoinAddress(q.node.id, at.Addresses)
-	if err != nil {
-		return err
-	}
-	stream, err := q.dialer.OpenAudit(ctx, address)
-	if err != nil {
-		return err
-	}
-	defer stream.Close()
-	defer context.AfterFunc(ctx, stream.Reset)()
-	q.answers, q.report, err = stream.Ask(q.audit)
-	return err
+	return transport.JoinAddress(q.node.id, at.Addresses)
 }
 
 // unanswered gives the same verdict on all challenges, which stay owed.

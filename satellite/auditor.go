@@ -15,6 +15,8 @@ import (
 
 	"github.com/cairnstorage/cairn/proto/ident"
 	"github.com/cairnstorage/cairn/proto/order"
+	"github.com/cairnstorage/cairn/proto/pb"
+	"github.com/cairnstorage/cairn/proto/transport"
 	"github.com/cairnstorage/cairn/satellite/audit"
 	"github.com/cairnstorage/cairn/satellite/meta"
 	"github.com/cairnstorage/cairn/storagenode/nodeclient"
@@ -50,7 +52,7 @@ type auditor struct {
 	registry  *registry
 	groups    *groups
 	claims    *claims
-	dialer    nodeclient.Dialer
+	talk      talker
 	satellite ident.ID
 	interval  time.Duration // between two audits of a node, in the mean
 	batch     int           // challenges of an audit
@@ -64,6 +66,23 @@ type auditor struct {
 
 	verdicts [audit.Unavailable + 1]atomic.Uint64 // by verdict
 	forgiven atomic.Uint64                        // answers that counted neither way
+}
+
+// A talker has a node answer an audit, until ctx ends. The report is the node's
+// word on these answers to this audit.
+type talker func(ctx context.Context, to transport.Address, audit *order.Audit) ([]order.Answer, *pb.Signed, error)
+
+// talkOver talks to nodes over the connections that they keep.
+func talkOver(dialer nodeclient.Dialer) talker {
+	return func(ctx context.Context, to transport.Address, audit *order.Audit) ([]order.Answer, *pb.Signed, error) {
+		stream, err := dialer.OpenAudit(ctx, to)
+		if err != nil {
+			return nil, nil, err
+		}
+		defer stream.Close()
+		defer context.AfterFunc(ctx, stream.Reset)()
+		return stream.Ask(audit)
+	}
 }
 
 // audited is what the auditor keeps in mind of a node. One audit of it is under
@@ -87,7 +106,7 @@ type debt struct {
 func newAuditor(s *Satellite) *auditor {
 	return &auditor{
 		meta: s.meta, registry: s.registry, groups: s.groups, claims: s.claims, satellite: s.key.ID(),
-		dialer: nodeclient.Dialer{Host: s.host}, interval: s.config.AuditInterval, batch: s.config.AuditBatch,
+		talk: talkOver(nodeclient.Dialer{Host: s.host}), interval: s.config.AuditInterval, batch: s.config.AuditBatch,
 		patience: auditPatience, now: s.now, rand: s.rand, log: s.log, nodes: make(map[ident.ID]*audited),
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/cairnstorage/cairn/proto/pb"
 	"github.com/cairnstorage/cairn/proto/transport"
 	"github.com/cairnstorage/cairn/satellite/audit"
+	"github.com/cairnstorage/cairn/storagenode/nodeclient"
 )
 
 // audits is a satellite with a node whose server is real, and a clock.
@@ -565,7 +566,7 @@ func (a *audits) occupy() (free func()) {
 	at := transport.Address{ID: a.node.key.ID(), Addrs: []string{"/ip4/192.0.2.1/tcp/7000"}}
 	var open []interface{ Reset() }
 	for range 4 {
-		stream, err := a.auditor.dialer.OpenAudit(a.t.Context(), at)
+		stream, err := nodeclient.Dialer{Host: a.host}.OpenAudit(a.t.Context(), at)
 		must(a.t, err)
 		must(a.t, third(stream.Inventory(1, order.SegmentID{}, 1)))
 		open = append(open, stream)
