@@ -43,9 +43,8 @@ func (n *Network) Wipe(i int) error {
 	return os.RemoveAll(n.NodeDir(i))
 }
 
-// AddLiar starts a node that misbehaves as the arguments of the liar command
-// say, and does not wait for it. Build has to have been given Liar.
-func (n *Network) AddLiar(args ...string) error {
+// addLiar starts a node that misbehaves.
+func (n *Network) addLiar(args []string) error {
 	name := fmt.Sprintf("liar%02d", len(n.Liars))
 	path := filepath.Join(n.config.Dir, name)
 	liar := &Process{

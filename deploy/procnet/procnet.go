@@ -26,6 +26,10 @@ type Config struct {
 
 	// NodeArgs gives further arguments of `storagenode run` for node i; nil: none.
 	NodeArgs func(i int) []string
+
+	// Liars are the arguments of the liar command for each node to start that
+	// misbehaves. Build has to have been given Liar.
+	Liars [][]string
 }
 
 // Network is a running satellite with its nodes and one project, "demo".
@@ -89,7 +93,12 @@ func (n *Network) start(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := n.AwaitNodes(ctx, n.config.Nodes); err != nil {
+	for _, args := range n.config.Liars {
+		if err := n.addLiar(args); err != nil {
+			return err
+		}
+	}
+	if err := n.AwaitNodes(ctx, len(n.Nodes)+len(n.Liars)); err != nil {
 		return err
 	}
 	return n.createProject(ctx)

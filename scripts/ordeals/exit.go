@@ -129,7 +129,7 @@ func (e *leave) exit(ctx context.Context, l *lab, node int) error {
 	if err != nil {
 		return err
 	}
-	l.report.must(int(departure.Slots) == slots, "slots handed over, by the satellite's signature", float64(departure.Slots), "", fmt.Sprint(slots))
+	l.report.must(int(departure.Slots) == slots, fmt.Sprintf("slots that node %d handed over, as the satellite signed", node), float64(departure.Slots), "", fmt.Sprint(slots))
 	return nil
 }
 

@@ -12,13 +12,16 @@ import (
 )
 
 // kills kills processes with SIGKILL at random moments, again and again, while
-// objects are uploaded, deleted and read and nodes heal. In the end everything
+// objects are uploaded, deleted and read and nodes heal what was on those that
+// were wiped. In the end everything
 // that was acknowledged has to be there, and nothing that was deleted.
 type kills struct {
 	nodes     int
 	scheme    string
 	rounds    int
 	satellite int // every how many rounds the satellite is killed
+	wipe      int // every how many rounds a node comes back as a new one
+	grace     time.Duration
 	size      int64
 	bound     int64
 	seed      uint64
@@ -34,6 +37,8 @@ func (k *kills) flags(f *flag.FlagSet) {
 	f.StringVar(&k.scheme, "scheme", "4/6/8/10", "required/repair-below/success/total shards")
 	f.IntVar(&k.rounds, "rounds", 20, "times to kill one or two nodes")
 	f.IntVar(&k.satellite, "satellite", 7, "kill the satellite every so many `rounds`, too; 0: never")
+	f.IntVar(&k.wipe, "wipe", 9, "wipe one of the nodes every so many `rounds`, so that others heal; 0: never")
+	f.DurationVar(&k.grace, "offline-grace", 10*time.Second, "of the satellite")
 	f.Int64Var(&k.size, "size", 1<<20, "bytes of the largest object")
 	f.Int64Var(&k.bound, "bound", 256, "MiB that are kept at most")
 	f.Uint64Var(&k.seed, "seed", 0, "of who is killed when; 0: another each time")
@@ -44,7 +49,7 @@ func (k *kills) run(ctx context.Context, l *lab) error {
 		k.seed = rand.Uint64()
 	}
 	k.random = rand.New(rand.NewPCG(k.seed, 0))
-	if err := l.start(ctx, setup{nodes: k.nodes, scheme: k.scheme}); err != nil {
+	if err := l.start(ctx, setup{nodes: k.nodes, scheme: k.scheme, grace: k.grace}); err != nil {
 		return err
 	}
 	l.report.Network += fmt.Sprintf(", seed %d", k.seed)
@@ -58,6 +63,14 @@ func (k *kills) run(ctx context.Context, l *lab) error {
 	if err := k.check(ctx, l); err != nil {
 		return err
 	}
+	c, err := l.count(ctx)
+	if err != nil {
+		return err
+	}
+	shards, _ := c.healed(counts{})
+	l.report.add("shards healed since nodes were killed last", float64(shards), "")
+	lost := c.satellite.Sum("cairn_satellite_claims_lost_entries")
+	l.report.must(lost == 0, "shards that a node had and says it has lost", lost, "", "0")
 	if err := l.verify(ctx); err != nil {
 		return err
 	}
@@ -147,6 +160,11 @@ func (k *kills) round(ctx context.Context, l *lab, round int) (killed int, err e
 		}
 	}
 	pause(ctx, time.Duration(k.random.IntN(800))*time.Millisecond)
+	if k.wipe > 0 && round%k.wipe == 0 {
+		if err := l.net.Wipe(victims[0]); err != nil {
+			return killed, err
+		}
+	}
 	for _, i := range victims {
 		if err := l.net.Nodes[i].Start(); err != nil {
 			return killed, err

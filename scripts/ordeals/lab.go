@@ -80,7 +80,7 @@ func (l *lab) startNetwork(ctx context.Context, s setup) (err error) {
 	if s.grace > 0 {
 		args = append(args, "--offline-grace", s.grace.String())
 	}
-	c := procnet.Config{Bin: l.bin, Dir: l.dir, Nodes: s.nodes, Scheme: s.scheme, Args: args}
+	c := procnet.Config{Bin: l.bin, Dir: l.dir, Nodes: s.nodes, Scheme: s.scheme, Args: args, Liars: s.liars}
 	c.NodeArgs = func(i int) []string {
 		args := []string{"--metrics", anyAddress}
 		if s.node != nil {
@@ -88,15 +88,8 @@ func (l *lab) startNetwork(ctx context.Context, s setup) (err error) {
 		}
 		return args
 	}
-	if l.net, err = procnet.Start(ctx, c); err != nil {
-		return err
-	}
-	for _, liar := range s.liars {
-		if err := l.net.AddLiar(liar...); err != nil {
-			return err
-		}
-	}
-	return l.net.AwaitNodes(ctx, s.nodes+len(s.liars))
+	l.net, err = procnet.Start(ctx, c)
+	return err
 }
 
 func (l *lab) openProject(ctx context.Context) error {

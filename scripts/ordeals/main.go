@@ -36,6 +36,7 @@ type kind struct {
 func kinds() []kind {
 	return []kind{
 		{"churn", "kill and wipe nodes at once; the network has to be whole again by itself", 20 * time.Minute, func() ordeal { return new(churn) }},
+		{"liars", "turn a third of the nodes into liars; they have to be found out", 30 * time.Minute, func() ordeal { return new(liars) }},
 		{"audit", "measure what audits cost", 10 * time.Minute, func() ordeal { return new(auditCost) }},
 		{"exit", "have a node exit; redundancy may never be lower than before", 20 * time.Minute, func() ordeal { return new(leave) }},
 		{"flips", "flip bytes in a node's volumes; one scrub has to find them all", 12 * time.Hour, func() ordeal { return new(flips) }},

@@ -128,20 +128,17 @@ func (v *view) slotsOf(i int, do func(g *pb.GroupInfo)) {
 // goes on every few seconds.
 func (l *lab) awaitWhole(ctx context.Context) error {
 	const every = 5 * time.Second
-	told := time.Now()
+	told, last := time.Now(), ""
 	return l.await(ctx, "redundancy is not full", func() (bool, error) {
 		v, err := l.look(ctx)
 		if err != nil {
 			return false, err
 		}
-		if time.Since(told) >= every {
-			told = time.Now()
-			l.report.say("%v", v)
+		if text := v.String(); text != last && time.Since(told) >= every {
+			told, last = time.Now(), text
+			l.report.say("%s", text)
 		}
-		if v.whole() {
-			return true, nil
-		}
-		return false, errors.New(v.String())
+		return v.whole(), errors.New(v.String())
 	})
 }
 
@@ -237,6 +234,9 @@ func (l *lab) verify(ctx context.Context) error {
 	}
 	if parse := json.Unmarshal(out, &found); parse != nil {
 		return errors.Join(err, fmt.Errorf("satellite verify: %w", parse))
+	}
+	for _, d := range found.Differences[:min(5, len(found.Differences))] {
+		l.report.fail("%s", d)
 	}
 	l.report.must(err == nil && len(found.Differences) == 0, "differences that satellite verify finds", float64(len(found.Differences)), "", "0")
 	return nil
