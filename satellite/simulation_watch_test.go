@@ -320,7 +320,7 @@ func (w *network) rest() {
 			n.rise()
 		}
 	})
-	w.run(days(8))
+	w.run(days(5))
 	if w.wrong() {
 		return
 	}
