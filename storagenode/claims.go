@@ -169,6 +169,8 @@ func (c *claimer) due(p *part) (*claimMade, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Who is to take over a slot is waited for.
+	pressing = pressing || next != nil && p.successor && len(next.Missing) == 0 && checkIns > last.madeAt
 	if next != nil && (pressing || checkIns-last.madeAt >= quietCheckIns) {
 		next.madeAt = checkIns
 		return next, c.sign(next, last)
@@ -186,7 +188,8 @@ func (c *claimer) due(p *part) (*claimMade, error) {
 }
 
 // look makes the claim on what is held now, not yet signed, unless the last one
-// says the same. It is pressing when the last one says what is not so any more.
+// says the same. It is pressing when the last one says what is not so any more,
+// and when all is held that it left out.
 func (c *claimer) look(p *part, last *claimMade) (next *claimMade, pressing bool, err error) {
 	same := last != nil && last.Epoch == p.group.Epoch && last.Slot == p.slot
 	if same && last.revision == c.store.Revision(p.group.ID) {
@@ -212,7 +215,7 @@ func (c *claimer) look(p *part, last *claimMade) (next *claimMade, pressing bool
 		last.revision = revision
 		return nil, false, nil
 	}
-	healed := len(missing) == 0 && len(last.Missing) > 0
+	healed := len(missing) == 0 && (len(last.Missing) > 0 || last.Seq == 0)
 	return next, healed || last.overstates(seq, missing), nil
 }
 

@@ -183,6 +183,39 @@ func TestClaimsWhenTheyAreDue(t *testing.T) {
 }
 
 // A claim that the satellite has not taken in is handed in again, as it was.
+// Who was given a slot, or is to be, says at once that all of it is there.
+func TestClaimsOfWhatWasRebuilt(t *testing.T) {
+	r := newClaimRig(t, 7)
+	r.set(0)
+	r.checkIn()
+	r.want("before the journal was followed", claim(0))
+	r.set(100, seqset.Run{First: 1, Last: 100})
+	r.checkIn()
+	r.want("followed")
+	r.set(100)
+	r.wakeUp()
+	r.want("rebuilt", claim(100))
+	r.set(101)
+	r.checkIn()
+	r.want("an upload")
+
+	r.mine[0].successor = true
+	for seq := uint64(102); seq < 110; seq++ {
+		r.set(seq, seqset.Run{First: seq, Last: seq})
+		r.checkIn()
+		r.want("an upload passes by a successor")
+		r.set(seq)
+		r.wakeUp()
+		r.want("and is healed", claim(seq))
+		r.set(seq, seqset.Run{First: 1, Last: 1})
+		r.wakeUp()
+		r.want("a loss", claim(seq, seqset.Run{First: 1, Last: 1}))
+		r.set(seq)
+		r.wakeUp()
+		r.want("healed", claim(seq))
+	}
+}
+
 func TestClaimsAreHandedInAgain(t *testing.T) {
 	r := newClaimRig(t, 7)
 	r.refusing = satclient.ErrUnavailable
