@@ -1,6 +1,7 @@
 package satellite
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -113,6 +114,59 @@ func TestExit(t *testing.T) {
 	for _, words := range []string{"asked to leave", "is to take over a slot", "exiting", "left: all its slots"} {
 		if !w.logged(words) {
 			t.Errorf("log lacks %q:\n%s", words, w.logs.String())
+		}
+	}
+}
+
+// TestExitUnderUploads hands slots over although the journals never rest: once
+// successors hold all that was there a few check-ins ago.
+func TestExitUnderUploads(t *testing.T) {
+	w := newTown(t, 10)
+	w.keys = append(w.keys, newKeys(t, 3)...)
+	w.fill(100)
+	w.pass(time.Minute)
+	w.claim()
+	w.repair()
+	const node = 4
+	must(t, w.registry.exit(t.Context(), w.keys[node].ID()))
+	w.repair()
+	heirs := w.leaving(node)
+	length := uint64(100)
+	upload := func() {
+		length++
+		w.fill(length)
+		w.pass(w.config.CheckIn)
+	}
+	for group, heir := range heirs {
+		w.have[townSlot{group, heir}] = seqset.Set{{First: 1, Last: 100}}
+	}
+	for range 3 * successorLapses { // behind by more and more
+		upload()
+		w.claim()
+		w.repair()
+	}
+	if w.held(node) != len(heirs) {
+		t.Fatalf("successors that are behind have taken over %d slots of %d", len(heirs)-w.held(node), len(heirs))
+	}
+	for group, heir := range heirs {
+		delete(w.have, townSlot{group, heir})
+	}
+	w.claim()
+	upload()
+	upload() // which they have not claimed
+	w.repair()
+	if w.held(node) != 0 {
+		t.Fatalf("%d slots are left", w.held(node))
+	}
+	for group, heir := range heirs {
+		g := w.group(group)
+		slot, _ := g.SlotOf(w.keys[heir].ID())
+		w.repair()
+		if given := g.seat(slot).Given; given != length {
+			t.Errorf("group %d was given at %d of %d", group, given, length)
+		}
+		if urgent := w.urgent(group, heir); len(urgent) != 1 || !slices.Equal(urgent[0].numbers, seqset.Set{{First: length - 1, Last: length}}) {
+			t.Errorf("group %d: %v is urgent, not what was added last", group, urgent)
 		}
 	}
 }

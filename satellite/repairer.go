@@ -37,6 +37,10 @@ const (
 	// claimLapses is how many check-ins a node may take to claim what it has
 	// followed: claims come every ten at the most.
 	claimLapses = 40
+	// successorLapses is the same for a successor, who claims with every check-in.
+	// It is not in the record and gets no shards put: what uploads add while it
+	// takes over it has to heal.
+	successorLapses = 4
 )
 
 // condition is how a group was found at the last look.
@@ -54,7 +58,8 @@ type condition struct {
 // it; what it found may be read by others.
 type repairer struct {
 	*Satellite
-	rising   map[uint32]*pastHeads
+	rising   map[uint32]*pastHeads      // for holders, by group
+	newest   map[uint32]*pastHeads      // for successors
 	progress map[meta.ClaimKey]progress // of who rebuilds a slot
 	told     map[delayed]bool           // that was logged
 
@@ -68,6 +73,7 @@ func newRepairer(s *Satellite) *repairer {
 	return &repairer{
 		Satellite: s,
 		rising:    make(map[uint32]*pastHeads),
+		newest:    make(map[uint32]*pastHeads),
 		progress:  make(map[meta.ClaimKey]progress),
 		told:      make(map[delayed]bool),
 	}
@@ -192,12 +198,7 @@ type look struct {
 // examine finds how a group is, and its seats for a plan.
 func (l *look) examine(g *group) (*condition, []repair.Seat) {
 	journal := l.journals[g.ID]
-	past := l.rising[g.ID]
-	if past == nil {
-		past = &pastHeads{}
-		l.rising[g.ID] = past
-	}
-	due, known := past.due(l.now, journal.Head, claimLapses*l.config.CheckIn)
+	due, _ := l.due(l.rising, g.ID, claimLapses)
 	claims := l.claims.of(g)
 	slots := make([]repair.Slot, len(g.Nodes))
 	for slot, id := range g.Nodes {
@@ -210,6 +211,7 @@ func (l *look) examine(g *group) (*condition, []repair.Seat) {
 		c.presence = append(c.presence, slots[slot].Presence)
 	}
 	l.lacking(c)
+	due, known := l.due(l.newest, g.ID, successorLapses)
 	if !known {
 		due = journal.Head // successors take nothing over on trust
 	}
@@ -218,6 +220,16 @@ func (l *look) examine(g *group) (*condition, []repair.Seat) {
 		seats[slot] = l.seat(g, slot, &slots[slot], c.Slots[slot].Rebuild, due)
 	}
 	return c, seats
+}
+
+// due is how long a group's journal was so many check-ins ago, if that is known.
+func (l *look) due(heads map[uint32]*pastHeads, group uint32, lapses int) (due uint64, known bool) {
+	past := heads[group]
+	if past == nil {
+		past = &pastHeads{}
+		heads[group] = past
+	}
+	return past.due(l.now, l.journals[group].Head, time.Duration(lapses)*l.config.CheckIn)
 }
 
 // seat is who has a slot, of which the holder has so much to rebuild.
