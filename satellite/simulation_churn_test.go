@@ -229,7 +229,7 @@ func (n *simNode) mend(gone bool) {
 	if !n.alive() {
 		return
 	}
-	n.impaired = false
+	n.impaired, n.wronged = false, n.time
 	for _, p := range n.parts {
 		if gone {
 			n.add("shards lost with their directory", p.drop(func(s *simShard) bool { return s.away }))
@@ -255,7 +255,8 @@ func (w *network) skewOne() {
 		n.ahead = w.between(-10*time.Minute, 10*time.Minute)
 		w.tell("the clock of %v goes wrong by %v", n, n.ahead.Round(time.Second))
 		w.count("clocks gone wrong")
-		w.after(w.between(time.Hour, days(1)), func() { n.ahead = 0 })
+		n.wronged = w.time
+		w.after(w.between(time.Hour, days(1)), func() { n.ahead, n.wronged = 0, w.time })
 	}
 }
 
@@ -294,7 +295,7 @@ func (w *network) turnOne() {
 	if n.lie.drops() {
 		n.forget()
 	}
-	w.count("liars")
+	w.count("liars: " + n.lie.kind.String())
 	w.tell("%v turns %v and forgets %d shards", n, n.lie.kind, n.lie.dropped)
 	w.hurt(n)
 	w.expectOut(n)

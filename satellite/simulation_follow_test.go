@@ -169,7 +169,7 @@ func (n *simNode) claimAll() {
 	if _, err := n.sat.nodes.Claim(n.ctx, m); err != nil {
 		// One ahead of the satellite cannot claim, nor, between check-ins, one that
 		// has just lost a slot.
-		if n.ahead <= order.Skew && (n.seen.Equal(n.time) || isNot(err, satclient.ErrGroupNotFound)) {
+		if n.error() <= order.Skew && (n.seen.Equal(n.time) || isNot(err, satclient.ErrGroupNotFound)) {
 			n.fail("%v cannot claim: %v", n, err)
 		}
 		return

@@ -34,6 +34,8 @@ type simNode struct {
 	life     int  // counts how often it came up
 	checkIns int
 	seen     time.Time // last check-in that succeeded
+	risen    time.Time // when it came up
+	wronged  time.Time // when its clock, or a disk, was not as it should be
 	ahead    time.Duration
 	standing *pb.Standing
 	impaired bool // a data directory is away
@@ -105,6 +107,9 @@ func (n *simNode) String() string { return fmt.Sprintf("node %d", n.number) }
 // now is what the node's clock shows.
 func (n *simNode) now() time.Time { return n.time.Add(n.ahead) }
 
+// error is by how much that is ahead of the satellite's.
+func (n *simNode) error() time.Duration { return n.now().Sub(n.clock()) }
+
 // alive says whether what the node holds is there at all.
 func (n *simNode) alive() bool { return !n.dead && !n.left }
 
@@ -113,7 +118,7 @@ func (n *simNode) rise() {
 	if n.up || !n.alive() {
 		return
 	}
-	n.up = true
+	n.up, n.risen = true, n.time
 	n.life++
 	for _, p := range n.parts {
 		if p.claim != nil {

@@ -14,9 +14,6 @@ const (
 	wholeWithin = 48 * time.Hour
 	// fresh is how old a segment is that slower nodes may still lack.
 	fresh = 24 * time.Hour
-	// outWithin is when a node that has lost 5 % of what it claims holds no slot
-	// any more.
-	outWithin = 28 * 24 * time.Hour
 	// leftWithin is when a node that asked to leave has left.
 	leftWithin = 5 * 24 * time.Hour
 )
@@ -136,17 +133,26 @@ func (w *network) expectOut(n *simNode) {
 	if n.lie.kind == falsifying {
 		return // who proves well is no concern of audits
 	}
-	w.after(outWithin, func() {
+	within := n.outWithin()
+	w.after(within, func() {
 		live, missing := 0, 0
 		for _, p := range n.parts {
 			live += len(p.live)
 			missing += len(p.missing)
 		}
-		if n.caught.IsZero() && n.alive() && (20*missing >= live || n.lie.silent()) {
+		if n.caught.IsZero() && n.alive() && w.sat.groups.held(n.id) > 0 && (20*missing >= live || n.lie.silent()) {
 			w.fail("%v, %v, lacks %d of %d shards that it claims, and has %d slots since %v", n, n.lie.kind, missing, live,
-				w.sat.groups.held(n.id), outWithin)
+				w.sat.groups.held(n.id), within)
 		}
 	})
+}
+
+// outWithin is when a liar holds no slot any more: when it was asked often enough
+// for the score to condemn it, or to find out that it does not answer, and half
+// as often again, and some days.
+func (n *simNode) outWithin() time.Duration {
+	need := map[kind]float64{forgetful: 22, inventive: 12, evasive: 9, silent: 1, occasional: 44}[n.lie.kind]
+	return 3*24*time.Hour + time.Duration(1.5*need/n.lie.share*float64(n.auditing)/float64(n.batch))
 }
 
 // checkWhole checks that groups that have lost something are whole again in time.
@@ -219,7 +225,7 @@ func (w *network) checkClaims() {
 			if c == nil || !n.isHonest() || !n.up || n.seen.Before(w.sat.began) || p == nil || p.claim == nil || !p.claim.taken {
 				continue
 			}
-			if c.digest != [8]byte(p.claim.digest[:8]) && n.ahead.Abs() < order.Skew {
+			if c.digest != [8]byte(p.claim.digest[:8]) && n.error().Abs() < order.Skew {
 				w.fail("%v made another claim on group %d than the satellite has", n, g.ID)
 			}
 			for segment, seq := range live {
@@ -283,20 +289,47 @@ func (w *network) checkEpochs() {
 }
 
 // checkHandOver checks a slot that has another holder. From one that leaves it
-// takes over all that it has.
+// takes over all that this one has, and has said that it has.
 func (w *network) checkHandOver(g *order.Group, slot int, from, to *simNode) {
 	w.tell("slot %d of group %d goes from %v to %v at epoch %d", slot, g.ID, from, to, g.Epoch)
 	w.count("slots that went to others")
-	if from.asked.IsZero() || !from.alive() || !from.up || !from.isHonest() || !to.isHonest() {
+	if from.asked.IsZero() {
+		from.checkLoss(g)
+		return
+	}
+	if !from.alive() || !from.up || !from.isHonest() || !to.isHonest() {
 		return
 	}
 	w.count("slots handed over by nodes that leave")
 	for _, s := range w.uplink.inGroup[g.ID] {
-		if !s.bad && from.holds(g.ID, slot, s.id) && !to.holds(g.ID, slot, s.id) && w.time.Sub(s.entered) > fresh {
+		if !s.bad && from.holds(g.ID, slot, s.id) && from.hasClaimed(g.ID, s.id) && !to.has(g.ID, s.id) && w.time.Sub(s.entered) > fresh {
 			w.fail("%v took over slot %d of group %d and lacks segment %s, which %v has", to, slot, g.ID, s.id, from)
 			return
 		}
 	}
+}
+
+// checkLoss checks that an honest node has lost a slot for a reason: it, or a disk
+// of it, was away
+// lately, it could not claim by its clock, or it lacks something.
+func (n *simNode) checkLoss(g *order.Group) {
+	p := n.parts[g.ID]
+	if !n.isHonest() || !n.up || n.impaired || n.time.Sub(n.risen) < days(1) || n.time.Sub(n.wronged) < days(3) || p != nil && len(p.missing) > 0 {
+		return
+	}
+	n.fail("%v lost a slot of group %d for no reason", n, g.ID)
+}
+
+// has says whether a node has a shard of a segment, sound or not.
+func (n *simNode) has(group uint32, id order.SegmentID) bool {
+	p := n.parts[group]
+	return p != nil && p.shards[id] != nil
+}
+
+// hasClaimed says whether the newest claim of a node covers a segment.
+func (n *simNode) hasClaimed(group uint32, id order.SegmentID) bool {
+	p := n.parts[group]
+	return p.claim != nil && p.live[id] != nil && p.claim.Covers(p.live[id].Seq)
 }
 
 // checkDeparture checks the word that a node has left in good order.
@@ -327,6 +360,7 @@ func (w *network) rest() {
 	w.checkAll()
 	w.checkStore()
 	w.checkClaims()
+	w.checkMoved()
 	for _, g := range w.groups() {
 		if what := w.lacking(g); what != "" {
 			w.fail("after all, group %d is not whole: %s", g.ID, what)
@@ -336,6 +370,16 @@ func (w *network) rest() {
 		if n.isHonest() && !n.left {
 			n.checkHolds()
 		}
+	}
+}
+
+// checkMoved checks that making shards again has not cost much more than it has
+// to: as many bytes as k of them have. Only who sends wrong bytes can make it dear.
+func (w *network) checkMoved() {
+	made := w.counts["bytes of them"]
+	moved := w.counts["bytes they were made from"] + w.counts["bytes moved in vain"]
+	if falsified := w.counts["liars: falsifying"]; falsified == 0 && w.counts["shards made again"] > 100 && 10*moved > 11*w.scheme.Required*made {
+		w.fail("%d bytes were moved to make %d", moved, made)
 	}
 }
 
