@@ -291,7 +291,7 @@ func TestAuditRaces(t *testing.T) {
 			g, err := a.groups.get(1)
 			must(t, err)
 			slot, _ := g.SlotOf(a.node.key.ID())
-			_, err = a.groups.replace(t.Context(), 1, map[int]ident.ID{slot: a.keys[10].ID()}, 0)
+			_, err = a.groups.replace(t.Context(), 1, map[int]handover{slot: {to: a.keys[10].ID()}})
 			must(t, err)
 			must(t, second(a.node.store.Release(1)))
 		})

@@ -95,6 +95,10 @@ func TestExit(t *testing.T) {
 	delete(w.have, townSlot{2, heirs[2]})
 	w.claim()
 	w.repair()
+	if w.departure(node) != nil {
+		t.Error("the node may go before it is known what its last successor holds")
+	}
+	w.repair()
 	left := func() {
 		t.Helper()
 		d, s := w.departure(node), w.registry.standing(id)
@@ -168,6 +172,22 @@ func TestExitUnderUploads(t *testing.T) {
 		if urgent := w.urgent(group, heir); len(urgent) != 1 || !slices.Equal(urgent[0].numbers, seqset.Set{{First: length - 1, Last: length}}) {
 			t.Errorf("group %d: %v is urgent, not what was added last", group, urgent)
 		}
+	}
+	for group, heir := range heirs {
+		w.have[townSlot{group, heir}] = seqset.Set{{First: 1, Last: length - 1}}
+	}
+	for group, heir := range heirs {
+		w.claim()
+		w.repair()
+		if w.departure(node) != nil {
+			t.Fatal("the node may go, and has the only shards for a slot of what was added last")
+		}
+		delete(w.have, townSlot{group, heir})
+	}
+	w.claim()
+	w.repair()
+	if d := w.departure(node); d == nil || int(d.Slots) != len(heirs) {
+		t.Errorf("departure %+v", d)
 	}
 }
 

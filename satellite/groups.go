@@ -231,9 +231,15 @@ func (g *groups) setSuccessor(ctx context.Context, group uint32, slot int, id id
 	return nil
 }
 
+// A handover is a slot that another holder is given.
+type handover struct {
+	to   ident.ID
+	from ident.ID // who leaves in good order; zero: the holder was lost
+}
+
 // replace takes a group to its next epoch, with other holders of some slots,
-// which have no successor then. head is that of its journal.
-func (g *groups) replace(ctx context.Context, id uint32, holders map[int]ident.ID, head uint64) (*group, error) {
+// which have no successor then.
+func (g *groups) replace(ctx context.Context, id uint32, holders map[int]handover) (*group, error) {
 	of, err := g.get(id)
 	if err != nil {
 		return nil, err
@@ -241,10 +247,14 @@ func (g *groups) replace(ctx context.Context, id uint32, holders map[int]ident.I
 	n := &group{Group: of.Group}
 	n.Epoch, n.Issued = of.Epoch+1, g.now().Truncate(time.Second)
 	n.Nodes = slices.Clone(of.Nodes)
-	var seats []meta.Seat
+	var seats []*meta.Seat
 	for _, slot := range slices.Sorted(maps.Keys(holders)) {
-		n.Nodes[slot] = holders[slot]
-		seats = append(seats, meta.Seat{Group: n.ID, Slot: slot, Given: head, Since: n.Issued})
+		h := holders[slot]
+		n.Nodes[slot] = h.to
+		if h.from.IsZero() {
+			h.from = of.seat(slot).From // it waits for the next holder, then
+		}
+		seats = append(seats, &meta.Seat{Group: n.ID, Slot: slot, Since: n.Issued, From: h.from})
 	}
 	if n.record, err = order.SignGroup(g.key, &n.Group); err != nil {
 		return nil, err
@@ -253,7 +263,9 @@ func (g *groups) replace(ctx context.Context, id uint32, holders map[int]ident.I
 		return nil, fmt.Errorf("group %d: %w", n.ID, err)
 	}
 	n.seats = of.seats
-	n = n.withSeats(seats...)
+	for _, seat := range seats {
+		n = n.withSeats(*seat)
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.install(n)

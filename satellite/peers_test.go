@@ -93,7 +93,7 @@ func TestHandover(t *testing.T) {
 	s = start(t, c)
 	leaver, next = s.newNode(keys[3]), s.newNode(keys[10])
 	succeeding()
-	after, err := s.groups.replace(t.Context(), 1, map[int]ident.ID{slot: keys[10].ID()}, 5)
+	after, err := s.groups.replace(t.Context(), 1, map[int]handover{slot: {to: keys[10].ID()}})
 	must(t, err)
 	handedOver := func() {
 		t.Helper()
@@ -155,7 +155,7 @@ func TestSeats(t *testing.T) {
 			for slot := range g.Nodes {
 				seat := want[slot]
 				seat.Group, seat.Slot = 1, slot
-				if got := g.seat(slot); got.Given != seat.Given || got.Successor != seat.Successor || !got.Since.Equal(seat.Since) || !got.Named.Equal(seat.Named) {
+				if got := g.seat(slot); got.Given != seat.Given || got.From != seat.From || got.Successor != seat.Successor || !got.Since.Equal(seat.Since) || !got.Named.Equal(seat.Named) {
 					t.Errorf("%s: slot %d is %+v, want %+v", when, slot, got, seat)
 				}
 				if next := seat.Successor; !next.IsZero() && !f.entitled(meta.ClaimKey{Group: 1, Slot: slot, Node: next}) {
@@ -187,10 +187,10 @@ func TestSeats(t *testing.T) {
 	f.time = f.time.Add(time.Minute)
 	set(7, outside[2])
 	check("another", map[int]meta.Seat{2: {Successor: outside[0], Named: begin}, 7: {Successor: outside[2], Named: f.time}})
-	_, err = f.replace(t.Context(), 1, map[int]ident.ID{7: outside[2], 5: outside[1]}, 99)
+	_, err = f.replace(t.Context(), 1, map[int]handover{7: {to: outside[2]}, 5: {to: outside[1], from: g.Nodes[5]}})
 	must(t, err)
-	given := meta.Seat{Given: 99, Since: f.time}
-	check("one has taken over, and another slot changed", map[int]meta.Seat{2: {Successor: outside[0], Named: begin}, 5: given, 7: given})
+	given, left := meta.Seat{Since: f.time}, meta.Seat{Since: f.time, From: g.Nodes[5]}
+	check("one has taken over, and another slot changed", map[int]meta.Seat{2: {Successor: outside[0], Named: begin}, 5: left, 7: given})
 }
 
 // TestTooManyPeers bounds the leases of one node.

@@ -147,7 +147,7 @@ func (r *repairer) repairOnce(ctx context.Context) error {
 	r.found, r.delays, r.healing = found, decision.Delays, r.healing.next(now, l.lacks)
 	r.mu.Unlock()
 	r.tellDelays(decision.Delays)
-	return errors.Join(r.act(ctx, l, all, decision.Replacements), r.depart(ctx), r.meta.AddCensus(ctx, rebuilt))
+	return errors.Join(r.act(ctx, all, decision.Replacements), r.depart(ctx), r.meta.AddCensus(ctx, rebuilt))
 }
 
 func (r *repairer) newLook(ctx context.Context, now time.Time, all []*group) (*look, error) {

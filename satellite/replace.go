@@ -14,7 +14,7 @@ import (
 
 // act has slots change hands as decided. What fails is tried again with the next
 // look.
-func (r *repairer) act(ctx context.Context, l *look, all []*group, decided []repair.Replacement) error {
+func (r *repairer) act(ctx context.Context, all []*group, decided []repair.Replacement) error {
 	byGroup := make(map[uint32][]repair.Replacement)
 	for _, d := range decided {
 		byGroup[d.Group] = append(byGroup[d.Group], d)
@@ -24,18 +24,22 @@ func (r *repairer) act(ctx context.Context, l *look, all []*group, decided []rep
 		if ctx.Err() != nil {
 			break
 		}
-		errs = append(errs, r.replace(ctx, l, g, byGroup[g.ID]))
+		errs = append(errs, r.replace(ctx, g, byGroup[g.ID]))
 	}
 	return errors.Join(errs...)
 }
 
 // replace gives slots of one group to others, all in one epoch, and names
 // successors.
-func (r *repairer) replace(ctx context.Context, l *look, g *group, decided []repair.Replacement) error {
-	holders := make(map[int]ident.ID)
+func (r *repairer) replace(ctx context.Context, g *group, decided []repair.Replacement) error {
+	holders := make(map[int]handover)
 	for _, d := range decided {
 		if !d.Successor {
-			holders[d.Slot] = d.To
+			h := handover{to: d.To}
+			if d.Reason == repair.HolderExiting {
+				h.from = d.From
+			}
+			holders[d.Slot] = h
 			continue
 		}
 		if err := r.succeed(ctx, g, d.Slot, d.To); err != nil {
@@ -46,7 +50,7 @@ func (r *repairer) replace(ctx context.Context, l *look, g *group, decided []rep
 	if len(holders) == 0 {
 		return nil
 	}
-	next, err := r.groups.replace(ctx, g.ID, holders, l.journals[g.ID].Head)
+	next, err := r.groups.replace(ctx, g.ID, holders)
 	if err != nil {
 		return err
 	}
@@ -63,7 +67,7 @@ func (r *repairer) replace(ctx context.Context, l *look, g *group, decided []rep
 }
 
 // dropClaims forgets what was claimed of slots by those who have them no more.
-func (r *repairer) dropClaims(ctx context.Context, was, is *group, slots map[int]ident.ID) error {
+func (r *repairer) dropClaims(ctx context.Context, was, is *group, slots map[int]handover) error {
 	var errs []error
 	for slot := range slots {
 		for _, id := range []ident.ID{was.Nodes[slot], was.seat(slot).Successor} {
@@ -107,10 +111,12 @@ func (r *repairer) tellDelays(delays []repair.Delay) {
 	r.told = still
 }
 
-// depart lets the nodes go that wanted to and have no slot left.
+// depart lets the nodes go that wanted to, have no slot left, and are needed by
+// nobody to whom they handed one over.
 func (r *repairer) depart(ctx context.Context) error {
+	needed := r.needed()
 	for _, n := range r.registry.all() {
-		if n.standing.State != audit.Exiting || n.standing.Exit.Departure != nil || len(r.groups.of(n.ID)) > 0 {
+		if n.standing.State != audit.Exiting || n.standing.Exit.Departure != nil || len(r.groups.of(n.ID)) > 0 || needed[n.ID] {
 			continue
 		}
 		signed, err := order.SignDeparture(r.key, &order.Departure{
@@ -124,4 +130,23 @@ func (r *repairer) depart(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// needed are the nodes that handed over a slot of which the holder does not have
+// all yet, for what was stored last before: until then theirs are the only shards.
+func (r *repairer) needed() map[ident.ID]bool {
+	needed := make(map[ident.ID]bool)
+	for _, g := range r.groups.all() {
+		found := r.condition(g.ID)
+		for slot := range g.seats {
+			from := g.seat(slot).From
+			if from.IsZero() {
+				continue
+			}
+			if found == nil || found.of.Epoch != g.Epoch || found.presence[slot] != repair.Present || found.Slots[slot].Rebuild > 0 {
+				needed[from] = true
+			}
+		}
+	}
+	return needed
 }

@@ -133,8 +133,12 @@ func (s *slotLook) doubtful(kind pb.DifferenceKind, segment order.SegmentID, f f
 	s.found[d] = f
 }
 
-// left looks at a node that has left the group: it should have deleted all.
+// left looks at a node that has left the group: it should have deleted all, unless
+// it is on its way out of the network.
 func (s *slotLook) left() error {
+	if s.registry.standing(s.nodeLook.node).State == audit.Exiting {
+		return nil
+	}
 	held, more, err := s.stream.Inventory(s.group, order.SegmentID{}, wire.MaxInventory)
 	if err != nil {
 		return s.refuse(err)

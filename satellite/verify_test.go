@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cairnstorage/cairn/proto/ident"
 	"github.com/cairnstorage/cairn/proto/pb"
 	"github.com/cairnstorage/cairn/proto/transport"
 	"github.com/cairnstorage/cairn/storagenode/shardstore"
@@ -195,10 +194,13 @@ func TestVerifyFormerHolder(t *testing.T) {
 	g, err := a.groups.get(1)
 	must(t, err)
 	slot, _ := g.SlotOf(a.node.key.ID())
-	_, err = a.groups.replace(t.Context(), 1, map[int]ident.ID{slot: a.keys[10].ID()}, 10)
+	_, err = a.groups.replace(t.Context(), 1, map[int]handover{slot: {to: a.keys[10].ID()}})
 	must(t, err)
 	_, d := a.verify(false, 0)
 	a.differs("left, and nothing deleted", d, left)
+	must(t, a.registry.exit(t.Context(), a.node.key.ID()))
+	_, d = a.verify(false, 0)
+	a.same("left, and on its way out", d)
 	must(t, second(a.node.store.Release(1)))
 	_, d = a.verify(false, 0)
 	a.same("left", d)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/cairnstorage/cairn/proto/order"
+	"github.com/cairnstorage/cairn/proto/pb"
 	"github.com/cairnstorage/cairn/proto/wire"
 )
 
@@ -72,8 +73,12 @@ func (f *follower) settleGroup(p *part) error {
 // leave deletes what is held of groups that the node has left: their newest
 // record, which the satellite has signed, does not have it, and it is no
 // successor. That the satellite says nothing of a group is no reason: it may have
-// forgotten. Of groups it has no record of the node asks for one.
+// forgotten. Of groups it has no record of the node asks for one. A node that
+// wants to go keeps all until it may: who has its slots may still lack something.
 func (f *follower) leave() error {
+	if _, standing := f.view.last(); standing.GetState() == pb.NodeState_NODE_STATE_EXITING && f.departed() == nil {
+		return nil
+	}
 	due := f.countAbsence()
 	now := f.config.Now()
 	if !due && now.Sub(f.lookedAt).Abs() < lookPause {

@@ -80,6 +80,25 @@ func TestLeftGroupsAreReleased(t *testing.T) {
 	}
 }
 
+// A node that is handing over its slots keeps all until it may go.
+func TestExitingNodeKeepsItsShards(t *testing.T) {
+	r := newLeaver(t)
+	r.satellite.change(func() { r.satellite.standing = &pb.Standing{State: pb.NodeState_NODE_STATE_EXITING} })
+	r.satellite.join(7, 2, testKey(t).ID())
+	for range 3 * leaveAfter {
+		r.round()
+	}
+	r.wantHeld("on its way out", 2, 1)
+	r.config.Dir = r.dir
+	if err := r.depart(r.satellite.signDeparture(r.ID(), 1)); err != nil {
+		t.Fatal(err)
+	}
+	for range leaveAfter {
+		r.round()
+	}
+	r.wantHeld("once it has left", 0, 1)
+}
+
 // Nothing less than a signed record without the node has it delete anything.
 func TestWhatIsNotLeft(t *testing.T) {
 	for name, change := range map[string]func(r *followerRig){

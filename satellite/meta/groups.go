@@ -14,9 +14,10 @@ import (
 // proved that it once was there, and the operator accepted the loss.
 const lostGroup = 0
 
-// PutGroup stores a group's first or next epoch, and what is new of its slots.
-// ErrStaleEpoch when there is one already, or the one before is missing.
-func (s *Store) PutGroup(ctx context.Context, g Group, seats ...Seat) error {
+// PutGroup stores a group's first or next epoch, and what is new of the slots that
+// have other holders with it, of which it sets Given: no entry of the journal lies
+// between. ErrStaleEpoch when there is one already, or the one before is missing.
+func (s *Store) PutGroup(ctx context.Context, g Group, seats ...*Seat) error {
 	if g.ID == 0 || g.Record == nil {
 		return fmt.Errorf("%w: a group needs an id and a signed record", ErrInvalid)
 	}
@@ -43,8 +44,9 @@ func (s *Store) PutGroup(ctx context.Context, g Group, seats ...Seat) error {
 		if err := tx.Set(groupKey(g.ID, g.Epoch), encodeSigned(g.Record)); err != nil {
 			return err
 		}
-		for i := range seats {
-			if err := tx.Set(seatKey(g.ID, seats[i].Slot), seats[i].encode()); err != nil {
+		for _, n := range seats {
+			n.Given = h.Head
+			if err := tx.Set(seatKey(g.ID, n.Slot), n.encode()); err != nil {
 				return err
 			}
 		}

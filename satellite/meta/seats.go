@@ -17,6 +17,7 @@ type Seat struct {
 	Slot      int       // below erasure.MaxTotal
 	Given     uint64    // head of the journal when the holder was given the slot
 	Since     time.Time // when that was, to the second; zero: in the first epoch
+	From      ident.ID  // who handed the slot over and left; zero: nobody
 	Successor ident.ID  // who is to take over from a holder that leaves; zero: nobody
 	Named     time.Time // when the successor was, to the second
 }
@@ -65,6 +66,7 @@ func (s *Store) Seats(ctx context.Context) (all []Seat, err error) {
 func (n *Seat) encode() []byte {
 	b := putUvarint([]byte{formatVersion}, n.Given)
 	b = putSeconds(b, n.Since)
+	b = append(b, n.From[:]...)
 	b = append(b, n.Successor[:]...)
 	return putSeconds(b, n.Named)
 }
@@ -73,6 +75,7 @@ func decodeSeat(group uint32, slot int, v []byte) (Seat, error) {
 	d := decoder{b: v}
 	d.bad = d.byte() != formatVersion
 	n := Seat{Group: group, Slot: slot, Given: d.uvarint(), Since: d.seconds()}
+	d.into(n.From[:])
 	d.into(n.Successor[:])
 	n.Named = d.seconds()
 	return n, d.done(fmt.Sprintf("slot %d of group %d", slot, group))

@@ -37,17 +37,21 @@ func TestSeats(t *testing.T) {
 
 	// With an epoch, or not at all.
 	next := Group{ID: 1, Epoch: 2, Record: &pb.Signed{Body: []byte("next"), Signature: []byte{1}}}
-	a.Successor, a.Given, a.Since = ident.ID{}, 7, when
-	c := Seat{Group: 1, Slot: 4, Given: 7, Since: when}
-	if err := r.PutGroup(r.ctx, next, Seat{Group: 2, Slot: 4}); !isInvalid(err) {
+	r.upload(7, key("object"))
+	a.Successor, a.Since = ident.ID{}, when
+	c := Seat{Group: 1, Slot: 4, Since: when, From: ident.ID{4}}
+	if err := r.PutGroup(r.ctx, next, &Seat{Group: 2, Slot: 4}); !isInvalid(err) {
 		t.Errorf("a seat of another group: %v", err)
 	}
-	if err := r.PutGroup(r.ctx, next, Seat{Group: 1, Slot: 256}); !isInvalid(err) {
+	if err := r.PutGroup(r.ctx, next, &Seat{Group: 1, Slot: 256}); !isInvalid(err) {
 		t.Errorf("a seat that cannot be: %v", err)
 	}
 	all(Seat{Group: 1, Slot: 3, Successor: ident.ID{3}, Named: when}, b)
-	r.must(r.PutGroup(r.ctx, next, a, c))
+	r.must(r.PutGroup(r.ctx, next, &a, &c))
+	if a.Given != 7 || c.Given != 7 {
+		t.Errorf("given at %d and %d, and the journal has 7 entries", a.Given, c.Given)
+	}
 	all(a, c, b)
-	r.wants(r.PutGroup(r.ctx, next, Seat{Group: 1, Slot: 9}), ErrStaleEpoch)
+	r.wants(r.PutGroup(r.ctx, next, &Seat{Group: 1, Slot: 9}), ErrStaleEpoch)
 	all(a, c, b)
 }

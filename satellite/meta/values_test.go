@@ -98,7 +98,7 @@ func values() []value {
 		{"report", (&Report{Segment: id, At: when}).encode(), again(pointer(func(v []byte) (Report, error) {
 			return decodeReport((&Report{Group: 1, Seq: 2, Node: ident.ID{3}}).key(), v)
 		}))},
-		{"slot", (&Seat{Given: 1 << 20, Since: when, Successor: ident.ID{1, 31: 2}, Named: when.Add(time.Hour)}).encode(), again(pointer(func(v []byte) (Seat, error) { return decodeSeat(1, 2, v) }))},
+		{"slot", (&Seat{Given: 1 << 20, Since: when, From: ident.ID{5, 31: 6}, Successor: ident.ID{1, 31: 2}, Named: when.Add(time.Hour)}).encode(), again(pointer(func(v []byte) (Seat, error) { return decodeSeat(1, 2, v) }))},
 		{"trouble", (&Trouble{Text: "lost", Since: when, Heads: map[uint32]uint64{3: 1, 1: 1 << 40}}).encode(), again(pointer(decodeTrouble))},
 	}
 }

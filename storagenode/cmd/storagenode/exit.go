@@ -93,7 +93,11 @@ func (w *exitWatch) tell(s *pb.Standing) error {
 	case pb.NodeState_NODE_STATE_DISQUALIFIED:
 		return fmt.Errorf("the satellite has disqualified this node (%s): its slots are given to others, and nothing is left to hand over", s.Reason)
 	case pb.NodeState_NODE_STATE_EXITING:
-		w.say(fmt.Sprintf("slots still to be handed over: %d", s.Leaving))
+		if s.Leaving > 0 {
+			w.say(fmt.Sprintf("slots still to be handed over: %d", s.Leaving))
+		} else {
+			w.say("all slots are handed over; waiting until others have made what was stored last")
+		}
 	case pb.NodeState_NODE_STATE_GONE:
 		w.say("all slots are handed over; waiting for the satellite's signature")
 	default:
