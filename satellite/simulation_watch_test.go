@@ -69,12 +69,33 @@ func (w *network) checkReadable(id uint32) {
 		kept, readable := w.copies(g, s)
 		w.least("shards kept of a segment", kept)
 		if readable < w.scheme.Required {
-			w.count("moments at which a segment could not be read")
+			w.unreadable(g, s, kept)
 		}
 		if kept < w.scheme.Required {
 			w.fail("segment %s of group %d is lost: %d sound shards are left", s.id, id, kept)
 			return
 		}
+	}
+}
+
+// unreadable judges that a segment cannot be read now, of which so many sound
+// shards are kept. Too many holders may be away at once, and too many that seem to
+// hold theirs may lie; that few are left of what does neither is the fault of
+// repair.
+func (w *network) unreadable(g *order.Group, s *simSegment, kept int) {
+	liars, away := 0, 0
+	for _, id := range g.Nodes {
+		switch n := w.byID[id]; {
+		case !n.isHonest():
+			liars++
+		case n.alive() && !n.up:
+			away++
+		}
+	}
+	w.count("moments at which a segment could not be read")
+	w.tell("segment %s of group %d cannot be read: %d sound shards, %d holders lie, %d are away", s.id, g.ID, kept, liars, away)
+	if kept+liars < w.scheme.RepairBelow && w.time.Sub(s.entered) > fresh {
+		w.fail("segment %s of group %d cannot be read, and only %d sound shards are kept", s.id, g.ID, kept)
 	}
 }
 
