@@ -189,7 +189,9 @@ func (n *simNode) due(p *part) *simClaim {
 		return next
 	}
 	if last != nil && !last.known {
-		return last
+		again := &simClaim{Claim: last.Claim, changes: last.changes, madeAt: last.madeAt}
+		n.sign(p, again)
+		return again
 	}
 	return nil
 }

@@ -160,7 +160,7 @@ func (c *claimer) keep(parts []part) {
 }
 
 // due is the claim to be handed in on a group, or nil: a new one, or the newest
-// if the satellite does not have it.
+// again if the satellite does not have it.
 func (c *claimer) due(p *part) (*claimMade, error) {
 	c.mu.Lock()
 	last, checkIns := c.newest[p.group.ID], c.checkIns
@@ -181,8 +181,13 @@ func (c *claimer) due(p *part) (*claimMade, error) {
 	case last == nil:
 	case bytes.Equal(p.claim, last.digest[:8]):
 		last.taken = true
-	case !last.handed || checkIns > last.handedAt: // otherwise the news are older
+	case !last.handed:
 		return last, nil
+	case checkIns > last.handedAt: // otherwise the news are older
+		// It may have one that is dated later, from before the clock was set back
+		// and the node restarted, so the old date would never do.
+		again := &claimMade{Claim: last.Claim, revision: last.revision, madeAt: last.madeAt}
+		return again, c.signLocked(again, last)
 	}
 	return nil, nil
 }
@@ -236,7 +241,13 @@ func coarsen(missing seqset.Set) seqset.Set {
 }
 
 // sign signs a claim, which is the newest then.
-func (c *claimer) sign(next, last *claimMade) (err error) {
+func (c *claimer) sign(next, last *claimMade) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.signLocked(next, last)
+}
+
+func (c *claimer) signLocked(next, last *claimMade) (err error) {
 	next.Issued = c.now().Truncate(time.Second)
 	if last != nil {
 		next.taken = last.taken
@@ -248,8 +259,6 @@ func (c *claimer) sign(next, last *claimMade) (err error) {
 		return fmt.Errorf("sign a claim: %w", err)
 	}
 	next.digest = order.Digest(next.signed)
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.newest[next.Group] = next
 	return nil
 }

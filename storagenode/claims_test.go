@@ -28,6 +28,7 @@ type claimRig struct {
 	refusing error
 	answers  bool // though it refuses, it takes claims in
 	known    map[uint32][]byte
+	issued   map[uint32]time.Time // of the known ones: earlier ones are passed over
 	calls    []*pb.ClaimRequest // since wanted last
 }
 
@@ -38,7 +39,7 @@ type heldDouble struct {
 }
 
 func newClaimRig(t *testing.T, groups ...uint32) *claimRig {
-	r := &claimRig{t: t, clock: time.Unix(1e9, 0), held: make(map[uint32]*heldDouble), known: make(map[uint32][]byte)}
+	r := &claimRig{t: t, clock: time.Unix(1e9, 0), held: make(map[uint32]*heldDouble), known: make(map[uint32][]byte), issued: make(map[uint32]time.Time)}
 	for _, group := range groups {
 		r.held[group] = &heldDouble{seq: 100}
 		r.mine = append(r.mine, part{
@@ -71,8 +72,11 @@ func (r *claimRig) take(_ context.Context, m *pb.ClaimRequest) (*pb.ClaimRespons
 				r.t.Error(err)
 				continue
 			}
+			if c.Issued.Before(r.issued[c.Group]) {
+				continue
+			}
 			digest := order.Digest(signed)
-			r.known[c.Group] = digest[:8]
+			r.known[c.Group], r.issued[c.Group] = digest[:8], c.Issued
 		}
 	}
 	return &pb.ClaimResponse{}, r.refusing
@@ -274,6 +278,23 @@ func TestClaimsAfterTheClockWasSetBack(t *testing.T) {
 	r.want("both", claim(100), claim(90))
 	if r.newest[7].Issued.Before(first) {
 		t.Error("the later claim is dated earlier")
+	}
+
+	// After a restart the node does not know what it claimed before.
+	r.checkIn()
+	r.newest = make(map[uint32]*claimMade)
+	for i := 0; ; i++ {
+		r.checkIn()
+		r.calls = nil
+		if _, ok := r.claimed(7); ok {
+			break
+		}
+		if r.clock.After(first.Add(time.Minute)) {
+			t.Fatalf("no claim counts after %d check-ins, and the clock is where it was", i)
+		}
+	}
+	if r.clock.Before(first) {
+		t.Error("an earlier claim counts")
 	}
 }
 
