@@ -104,8 +104,9 @@ func (l *lab) openProject(ctx context.Context) error {
 	return err
 }
 
-// anyAddress is where a daemon is to serve its metrics: its log tells the port.
-const anyAddress = "127.0.0.1:0"
+// anyAddress is where a daemon is to serve its metrics: its log tells the port,
+// which is at no address that a node which is down now will want back.
+const anyAddress = "127.0.0.2:0"
 
 // scrapeOf reads the metrics of a daemon that runs.
 func scrapeOf(ctx context.Context, p *procnet.Process) (*scrape.Metrics, error) {
