@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cairnstorage/cairn/proto/erasure"
 	"github.com/cairnstorage/cairn/proto/merkle"
@@ -26,6 +27,7 @@ type getSession struct {
 	slots   []*slotReader
 	tasks   sync.WaitGroup
 	typical typical
+	holds   atomic.Int32 // see hold
 }
 
 // proofRequest names leaves of a shard and what they have to be proved against.
@@ -117,6 +119,24 @@ func (t *transfers) dropGet(s *getSession) {
 	if t.getting[s.lease.group.ID] == s {
 		delete(t.getting, s.lease.group.ID)
 		s.close()
+	}
+}
+
+// hold keeps the slots from sending what they are asked for until letGo, so that
+// requests that continue one another go out as one.
+func (s *getSession) hold() { s.holds.Add(1) }
+
+func (s *getSession) held() bool { return s.holds.Load() > 0 }
+
+// letGo ends what hold began.
+func (s *getSession) letGo() {
+	if s.holds.Add(-1) > 0 {
+		return
+	}
+	for _, r := range s.slots {
+		if r.asked() {
+			r.nudge()
+		}
 	}
 }
 

@@ -10,6 +10,9 @@ const (
 	// of what is read; but minAhead spans there may always be.
 	readAhead = 32 << 20
 	minAhead  = 3
+	// maxBegun is how many spans are begun together, so that each slot is asked
+	// for its part of them at once.
+	maxBegun = maxTogether / bufferSize
 )
 
 // A rangeReader reads a range of an object from its beginning to its end,
@@ -95,46 +98,76 @@ func (r *rangeReader) step() error {
 	return nil
 }
 
-// begin begins to fetch as many spans as there may be.
+// begin begins to fetch spans, when there is room for as many as are worth the
+// asking.
 func (r *rangeReader) begin() error {
+	var begun []*span
 	for r.next < r.end && len(r.spans) < r.ahead {
-		segment, err := r.extents.at(r.ctx, r.next, r.end)
-		if err != nil {
+		sp, err := r.plan(len(begun))
+		if err != nil || sp == nil {
+			r.start(begun)
 			return err
 		}
-		sp := segment.span(r.next, r.end, min(1<<min(r.begun, 8), batchStripes))
-		buffers, err := r.gather(sp)
-		if buffers == nil {
-			return err
-		}
-		session, err := segment.session(r.ctx)
-		if err != nil {
-			releaseAll(buffers)
-			return err
-		}
-		sp.window.prepare(session, r.memory, buffers)
+		begun = append(begun, sp)
 		r.spans = append(r.spans, sp)
 		r.next += int64(sp.length)
 		r.begun++
-		go func() {
-			defer close(sp.ready)
-			sp.err = sp.window.fetch(r.ctx)
-		}()
 	}
+	r.start(begun)
 	return nil
+}
+
+// plan makes the next span, with all that it needs to be fetched; or none if it
+// is not its time. So many were planned just before it.
+func (r *rangeReader) plan(before int) (*span, error) {
+	segment, err := r.extents.at(r.ctx, r.next, r.end)
+	if err != nil {
+		return nil, err
+	}
+	sp := segment.span(r.next, r.end, min(1<<min(r.begun, 8), batchStripes))
+	room := max(minAhead, readAhead/bufferSize/sp.need()) - len(r.spans)
+	if room <= 0 || before == 0 && len(r.spans) > 0 && room < min(maxBegun, (room+len(r.spans))/2) {
+		return nil, nil
+	}
+	buffers, err := r.gather(sp)
+	if buffers == nil {
+		return nil, err
+	}
+	session, err := segment.session(r.ctx)
+	if err != nil {
+		releaseAll(buffers)
+		return nil, err
+	}
+	sp.window.prepare(session, r.memory, buffers)
+	return sp, nil
 }
 
 // gather takes the memory for a span. It waits for it only if there is nothing
 // else to wait for.
 func (r *rangeReader) gather(sp *span) ([]*buffer, error) {
 	if len(r.spans) > 0 {
-		if len(r.spans) >= max(minAhead, readAhead/bufferSize/sp.need()) {
-			return nil, nil
-		}
 		return r.memory.tryTake(sp.need()), nil
 	}
 	r.memory.promise(sp.need())
 	return r.memory.take(r.ctx, sp.need())
+}
+
+// start begins to fetch spans, of which those that follow one another in a
+// segment are asked for at once.
+func (r *rangeReader) start(begun []*span) {
+	for _, sp := range begun {
+		sp.window.session.hold()
+	}
+	for _, sp := range begun {
+		sp.window.start()
+	}
+	for _, sp := range begun {
+		sp.window.session.letGo()
+		go func() {
+			defer close(sp.ready)
+			sp.err = sp.window.fetch(r.ctx)
+		}()
+	}
 }
 
 // close gives back what the reader holds. It waits for what is under way.

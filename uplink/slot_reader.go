@@ -13,9 +13,9 @@ import (
 )
 
 // getStream is what a slotReader needs of nodeclient.Get. Receive may run beside
-// Request, and Reset at any time.
+// RequestParts, and Reset at any time.
 type getStream interface {
-	Request(segment order.SegmentID, offset int64, length int) error
+	RequestParts(segment order.SegmentID, offset int64, lengths []int) error
 	Receive(into []byte) error
 	Close() error
 	Reset()
@@ -49,8 +49,13 @@ type slotReader struct {
 	heard   time.Time     // when an answer came last, or the first question went out
 }
 
-// maxAsked is how many requests are sent ahead.
-const maxAsked = wire.MaxPipelined / 2
+const (
+	// maxAsked is how many requests are sent ahead.
+	maxAsked = wire.MaxPipelined / 2
+	// maxTogether is how many bytes are asked of a node at once. Each question
+	// costs both sides as much as some 100 KB on their way.
+	maxTogether = 1 << 20
+)
 
 // ask enqueues a request.
 func (r *slotReader) ask(q *request) {
@@ -67,7 +72,16 @@ func (r *slotReader) ask(q *request) {
 		r.session.tasks.Go(r.run)
 	}
 	r.mu.Unlock()
-	r.nudge()
+	if !r.session.held() {
+		r.nudge()
+	}
+}
+
+// asked tells whether there is anything to send.
+func (r *slotReader) asked() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.queue) > 0
 }
 
 // withdraw takes back a request that was not sent yet.
@@ -93,36 +107,39 @@ func (r *slotReader) nudge() {
 // run sends requests until there have been none for a while.
 func (r *slotReader) run() {
 	for {
-		q := r.next()
-		if q == nil {
+		next := r.next()
+		if next == nil {
 			return
 		}
 		stream, err := r.open()
 		if err != nil {
 			r.failed(err)
-			q.done(err)
+			for _, q := range next {
+				q.done(err)
+			}
 			r.refuse(err)
 			continue
 		}
-		stream.send(q)
+		stream.send(next)
 	}
 }
 
-// next waits for a request to send. With none for long it ends the stream and
-// the run.
-func (r *slotReader) next() *request {
+// next waits for requests to send, one or several that can be asked at once.
+// With none for long it ends the stream and the run.
+func (r *slotReader) next() []*request {
 	idle := time.NewTimer(idleStream)
 	defer idle.Stop()
 	quiet := false
 	for {
 		r.mu.Lock()
-		if len(r.queue) > 0 {
-			q := r.queue[0]
-			r.queue = r.queue[1:]
+		if len(r.queue) > 0 && !r.session.held() {
+			n := together(r.queue)
+			next := r.queue[:n:n]
+			r.queue = r.queue[n:]
 			r.mu.Unlock()
-			return q
+			return next
 		}
-		if quiet || r.parted {
+		if len(r.queue) == 0 && (quiet || r.parted) {
 			r.running = false
 			stream := r.stream
 			r.stream = nil
@@ -139,6 +156,19 @@ func (r *slotReader) next() *request {
 			quiet = true
 		}
 	}
+}
+
+// together is how many of the first requests continue one another.
+func together(queue []*request) int {
+	n, size := 1, len(queue[0].into)
+	for ; n < len(queue); n++ {
+		q := queue[n]
+		if q.segment != queue[0].segment || q.offset != queue[0].offset+int64(size) || size+len(q.into) > maxTogether {
+			break
+		}
+		size += len(q.into)
+	}
+	return n
 }
 
 // open returns the stream there is or a new one.
@@ -237,17 +267,24 @@ type receiving struct {
 	err    error         // that ended it
 }
 
-// send sends a request and leaves the rest to run.
-func (s *receiving) send(q *request) {
+// send asks for what requests that continue one another want, and leaves the
+// rest to run.
+func (s *receiving) send(next []*request) {
 	s.reader.mu.Lock()
 	if s.owed == 0 {
 		s.reader.heard = time.Now()
 	}
-	s.owed++
+	s.owed += len(next)
 	s.reader.mu.Unlock()
+	lengths := make([]int, len(next))
+	for i, q := range next {
+		lengths[i] = len(q.into)
+	}
 	// An error ends the stream and so comes out of Receive, too.
-	_ = s.get.Request(q.segment, q.offset, len(q.into))
-	s.asked <- q
+	_ = s.get.RequestParts(next[0].segment, next[0].offset, lengths)
+	for _, q := range next {
+		s.asked <- q
+	}
 }
 
 // run receives the answers, in the order of the requests. After the end of the

@@ -63,12 +63,15 @@ type arrival struct {
 	err     error
 }
 
-// fetch is the flow of a get: chunks from the data slots if they are well, else
-// from any k; decode what is missing; decrypt, which verifies; and if that fails,
-// find out by Merkle proofs who lied, and do without them.
+// start asks for chunks: of the data slots if they are well, else of any k. fetch
+// has to follow.
+func (w *window) start() { w.ask(w.plan()) }
+
+// fetch is the flow of a get, once it has been started: chunks from those who were
+// asked, or others in their place; decode what is missing; decrypt, which verifies;
+// and if that fails, find out by Merkle proofs who lied, and do without them.
 func (w *window) fetch(ctx context.Context) error {
 	defer w.letGo()
-	w.ask(w.plan())
 	for {
 		if err := w.collect(ctx); err != nil {
 			return err

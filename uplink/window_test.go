@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"slices"
 	"strings"
@@ -30,8 +31,9 @@ type fakeHolder struct {
 	wrong  func([]byte)  // changes what it returns
 	lies   bool          // cannot prove what it should hold
 
-	mu    sync.Mutex
-	asked int
+	mu       sync.Mutex
+	asked    int // pieces
+	requests int
 }
 
 type fakeRequest struct{ offset, length int }
@@ -44,8 +46,14 @@ type fakeGet struct {
 	once     sync.Once
 }
 
-func (s *fakeGet) Request(_ order.SegmentID, offset int64, length int) error {
-	s.requests <- fakeRequest{int(offset), length}
+func (s *fakeGet) RequestParts(_ order.SegmentID, offset int64, lengths []int) error {
+	s.node.mu.Lock()
+	s.node.requests++
+	s.node.mu.Unlock()
+	for _, length := range lengths {
+		s.requests <- fakeRequest{int(offset), length}
+		offset += int64(length)
+	}
 	return nil
 }
 
@@ -161,6 +169,7 @@ func fetchAll(t *testing.T, segment *segmentReader, session *getSession) ([]byte
 	for at := int64(0); at < segment.length; {
 		sp := segment.span(at, segment.length, batchStripes)
 		sp.window.prepare(session, memory, memory.tryTake(sp.need()))
+		sp.window.start()
 		err := sp.window.fetch(context.Background())
 		if err != nil {
 			sp.window.release()
@@ -300,6 +309,53 @@ func TestTooFewSlots(t *testing.T) {
 			t.Errorf("error %v", err)
 		}
 	})
+}
+
+// A long read asks each slot for several pieces at a time.
+func TestPiecesAreAskedForTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		data := fakeData(200)
+		segment, session, holders := fakeSegment(t, data)
+		session.lease.until = time.Now().Add(time.Hour)
+		transfers := newTransfers(nil, nil, time.Now)
+		transfers.getting[segment.group] = session
+		segment.transfers = transfers
+		reader := newRangeReader(t.Context(), &extents{p: &Project{transfers: transfers}, known: []*segmentReader{segment}}, 0, segment.length)
+		got, err := io.ReadAll(readerFunc(reader.read))
+		reader.close()
+		if err != nil || !bytes.Equal(got, data) {
+			t.Fatalf("%d bytes came back differently, %v", len(got), err)
+		}
+		for slot, h := range holders[:3] {
+			if h.asked < 200/batchStripes || h.requests > h.asked/2 {
+				t.Errorf("slot %d was asked for %d pieces in %d requests", slot, h.asked, h.requests)
+			}
+		}
+		if used := transfers.get.used; used != 0 {
+			t.Errorf("%d buffers are still in use", used)
+		}
+	})
+}
+
+func TestTogether(t *testing.T) {
+	at := func(segment byte, offset int64, length int) *request {
+		return &request{segment: order.SegmentID{segment}, offset: offset, into: make([]byte, length)}
+	}
+	for name, test := range map[string]struct {
+		queue []*request
+		want  int
+	}{
+		"one":             {[]*request{at(1, 0, 100)}, 1},
+		"continued":       {[]*request{at(1, 0, 100), at(1, 100, 50), at(1, 150, 1)}, 3},
+		"gap":             {[]*request{at(1, 0, 100), at(1, 101, 50)}, 1},
+		"backwards":       {[]*request{at(1, 100, 100), at(1, 0, 100)}, 1},
+		"another segment": {[]*request{at(1, 0, 100), at(2, 100, 50)}, 1},
+		"at most":         {[]*request{at(1, 0, maxTogether-1), at(1, maxTogether-1, 1), at(1, maxTogether, 1)}, 2},
+	} {
+		if got := together(test.queue); got != test.want {
+			t.Errorf("%s: %d, want %d", name, got, test.want)
+		}
+	}
 }
 
 // Spans cover a range exactly, and nothing they could leave out.

@@ -27,11 +27,19 @@ type Get struct {
 	node ident.ID
 	idle time.Duration
 
-	requests chan int      // lengths of those not yet received
+	requests chan part     // not yet received
+	said     error         // by the node of the request that is being received
 	over     chan struct{} // closed when err is set
 
 	mu  sync.Mutex
 	err error
+}
+
+// A part is as much of a request as one Receive takes.
+type part struct {
+	length int
+	first  bool // of its request
+	after  int  // bytes of the request behind it
 }
 
 // OpenGet opens a stream to get shards under the lease. ctx bounds the opening alone.
@@ -42,7 +50,7 @@ func (d Dialer) OpenGet(ctx context.Context, addr transport.Address, lease Lease
 	}
 	return &Get{
 		s: s, w: w, r: wire.NewReader(s), node: addr.ID, idle: d.idle(),
-		requests: make(chan int, wire.MaxPipelined),
+		requests: make(chan part, wire.MaxPipelined),
 		over:     make(chan struct{}),
 	}, nil
 }
@@ -50,60 +58,97 @@ func (d Dialer) OpenGet(ctx context.Context, addr transport.Address, lease Lease
 // Request asks for length shard bytes from offset on, between 1 and wire.MaxGet.
 // It waits while wire.MaxPipelined requests are out.
 func (g *Get) Request(segment order.SegmentID, offset int64, length int) error {
-	if offset < 0 || length < 1 || length > wire.MaxGet {
-		panic(fmt.Sprintf("nodeclient: request of %d bytes at %d", length, offset))
+	return g.RequestParts(segment, offset, []int{length})
+}
+
+// RequestParts is Request for several lengths, one behind the other, each to be
+// received by itself. Together they are one request to the node, and what it says
+// of that is said of each part not yet received. There may be wire.MaxPipelined
+// parts at most.
+func (g *Get) RequestParts(segment order.SegmentID, offset int64, lengths []int) error {
+	all := 0
+	for _, length := range lengths {
+		if length < 1 {
+			panic(fmt.Sprintf("nodeclient: request of %d bytes", length))
+		}
+		all += length
 	}
-	select {
-	case g.requests <- length:
-	case <-g.over:
-		return g.err
+	if offset < 0 || all < 1 || all > wire.MaxGet || len(lengths) > wire.MaxPipelined {
+		panic(fmt.Sprintf("nodeclient: request of %d bytes at %d", all, offset))
+	}
+	after := all
+	for i, length := range lengths {
+		after -= length
+		select {
+		case g.requests <- part{length: length, first: i == 0, after: after}:
+		case <-g.over:
+			return g.err
+		}
 	}
 	return g.sent(g.w.WriteControl(wire.TypeGet, &pb.Get{
-		Segment: segment[:], Offset: uint64(offset), Length: uint32(length),
+		Segment: segment[:], Offset: uint64(offset), Length: uint32(all),
 	}))
 }
 
 // Receive fills into, which has the length asked for, with the answer to the next
-// request. It waits for a request if there is none. The bytes are not verified:
-// decrypting does that, and Prove tells who is at fault.
+// request or part of one. It waits for a request if there is none. The bytes are
+// not verified: decrypting does that, and Prove tells who is at fault.
 func (g *Get) Receive(into []byte) error {
 	select { // what comes after the end does not count
 	case <-g.over:
 		return g.err
 	default:
 	}
+	var p part
 	select {
-	case length := <-g.requests:
-		if length != len(into) {
-			panic(fmt.Sprintf("nodeclient: %d bytes for a request of %d", len(into), length))
-		}
+	case p = <-g.requests:
 	case <-g.over:
 		return g.err
 	}
+	if p.length != len(into) {
+		panic(fmt.Sprintf("nodeclient: %d bytes for a request of %d", len(into), p.length))
+	}
+	if p.first {
+		g.said = nil
+	} else if g.said != nil {
+		return g.said
+	}
 	g.s.NextMessage(g.idle)
-	return g.received(g.receiveData(into))
+	err := g.received(g.receiveData(into, p.after))
+	g.said = err
+	return err
 }
 
-// receiveData reads the data frames that make up into.
-func (g *Get) receiveData(into []byte) error {
+// receiveData reads the data frames that make up into, of which the last may have
+// some of the bytes that are still to come after it.
+func (g *Get) receiveData(into []byte, after int) error {
 	for filled := 0; filled < len(into); {
-		h, err := g.r.Next()
-		if err != nil {
-			return err
-		}
-		switch {
-		case h.Type == wire.TypeFail:
-			return readFail(g.r)
-		case h.Type != wire.TypeData:
-			return wire.Unexpected(h, "where data was asked for")
-		case h.Length > len(into)-filled:
-			return wire.Unexpected(h, "with more bytes than were asked for")
+		if g.r.Remaining() == 0 {
+			if err := g.nextData(len(into) - filled + after); err != nil {
+				return err
+			}
 		}
 		n, err := g.r.ReadData(into[filled:])
 		filled += n
 		if err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// nextData reads the header of a data frame with so many bytes at most.
+func (g *Get) nextData(most int) error {
+	h, err := g.r.Next()
+	switch {
+	case err != nil:
+		return err
+	case h.Type == wire.TypeFail:
+		return readFail(g.r)
+	case h.Type != wire.TypeData:
+		return wire.Unexpected(h, "where data was asked for")
+	case h.Length > most:
+		return wire.Unexpected(h, "with more bytes than were asked for")
 	}
 	return nil
 }
@@ -146,7 +191,7 @@ func (g *Get) receiveProof(layout erasure.Layout, leaves []byte) (merkle.Proof, 
 	if int64(m.Length) != int64(len(leaves)) {
 		return merkle.Proof{}, fmt.Errorf("%w: %d bytes of leaves instead of %d", ErrMisbehaved, m.Length, len(leaves))
 	}
-	if err := g.receiveData(leaves); err != nil {
+	if err := g.receiveData(leaves, 0); err != nil {
 		return merkle.Proof{}, err
 	}
 	path, err := merkle.SplitHashes(m.Path)

@@ -92,6 +92,74 @@ func TestGetAnswers(t *testing.T) {
 	}
 }
 
+// Parts of a request are received one by one, however the frames lie, and share
+// what the node says of it.
+func TestGetParts(t *testing.T) {
+	parts := []int{400, 100, 500}
+	cases := map[string]struct {
+		answer func(n *node, s nodeStream)
+		good   int // parts received
+		want   error
+		goesOn bool
+	}{
+		"one frame": {func(n *node, s nodeStream) { s.w.WriteData(frame(n.shard.data[:1000])) }, 3, nil, true},
+		"across parts": {func(n *node, s nodeStream) {
+			s.w.WriteData(frame(n.shard.data[:1]))
+			s.w.WriteData(frame(n.shard.data[1:700]))
+			s.w.WriteData(frame(n.shard.data[700:1000]))
+		}, 3, nil, true},
+		"fails at once": {func(n *node, s nodeStream) {
+			s.w.WriteControl(wire.TypeFail, wire.ToFail(wire.ErrNotFound))
+		}, 0, wire.ErrNotFound, true},
+		"fails on the way": {func(n *node, s nodeStream) {
+			s.w.WriteData(frame(n.shard.data[:450]))
+			s.w.WriteControl(wire.TypeFail, wire.ToFail(wire.ErrCorrupt))
+		}, 1, wire.ErrCorrupt, true},
+		"too many bytes": {func(n *node, s nodeStream) {
+			s.w.WriteData(frame(n.shard.data[:500]))
+			s.w.WriteData(frame(n.shard.data[:501]))
+		}, 2, ErrMisbehaved, false},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			lengths := make(chan uint32, 1)
+			n := newNode(t, func(n *node, s nodeStream) {
+				s.SetIdle(0)
+				s.r.Next()
+				var m pb.Get
+				s.r.ReadControl(&m)
+				lengths <- m.Length
+				c.answer(n, s)
+				for s.until(wire.TypeGet) {
+					s.w.WriteData(frame(n.shard.data[:500]))
+				}
+			})
+			g := n.openGet(0)
+			if err := g.RequestParts(n.shard.id, 0, parts); err != nil {
+				t.Fatal(err)
+			}
+			if all := <-lengths; all != 1000 {
+				t.Errorf("the node was asked for %d bytes", all)
+			}
+			from := 0
+			for i, length := range parts {
+				into := make([]byte, length)
+				err := g.Receive(into)
+				if i < c.good && (err != nil || !bytes.Equal(into, n.shard.data[from:][:length])) {
+					t.Errorf("part %d: %v", i, err)
+				}
+				if i >= c.good && !errors.Is(err, c.want) {
+					t.Errorf("part %d: %v, want %v", i, err, c.want)
+				}
+				from += length
+			}
+			if got, err := n.get(g, 500); (err == nil && bytes.Equal(got, n.shard.data[:500])) != c.goesOn {
+				t.Errorf("the next request: %v", err)
+			}
+		})
+	}
+}
+
 // prove answers a Prove for one leaf with a proof that change spoils.
 func (n *node) prove(s nodeStream, change func(m *pb.Proof, leaves []byte) []byte) {
 	offset, length, err := merkle.Window(n.shard.layout, 3, 1)
