@@ -28,6 +28,7 @@ var faults = []struct{ from, to error }{
 	{meta.ErrObjectNotFound, satclient.ErrObjectNotFound},
 	{meta.ErrObjectExists, satclient.ErrObjectExists},
 	{meta.ErrChanged, satclient.ErrChanged},
+	{meta.ErrTooMuch, satclient.ErrBusy},
 	{meta.ErrUploadNotFound, satclient.ErrUploadNotFound},
 	{meta.ErrGroupNotFound, satclient.ErrGroupNotFound},
 	{meta.ErrSegmentExists, satclient.ErrBadRequest},

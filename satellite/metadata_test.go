@@ -369,6 +369,7 @@ func TestRefusing(t *testing.T) {
 		"AddSegments":   second(b.client.AddSegments(ctx, &pb.AddSegmentsRequest{Upload: upload})),
 		"AbortUpload":   second(b.client.AbortUpload(ctx, &pb.AbortUploadRequest{Upload: upload})),
 		"CommitObject":  second(b.client.CommitObject(ctx, b.commit("other", 1))),
+		"CommitObjects": second(b.client.CommitObjects(ctx, b.pack("other"))),
 		"DeleteObjects": second(b.client.DeleteObjects(ctx, &pb.DeleteObjectsRequest{Bucket: "bucket", Keys: [][]byte{req.Key}})),
 		"CopyObject":    second(b.client.CopyObject(ctx, &pb.CopyObjectRequest{Bucket: "bucket", Key: req.Key, ToBucket: "bucket", ToKey: component("x")})),
 	} {

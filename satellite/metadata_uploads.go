@@ -88,7 +88,7 @@ func (m *metadataService) CommitObject(ctx context.Context, req *pb.CommitObject
 		Nonce:          req.Nonce,
 	}
 	if len(req.Nonce) == 0 {
-		return nil, fmt.Errorf("%w: a commit needs a nonce of 16 random bytes", satclient.ErrBadRequest)
+		return nil, errNoNonce
 	}
 	if commit.Upload, err = meta.ParseUploadID(req.Upload); err != nil {
 		return nil, err
@@ -107,6 +107,8 @@ func (m *metadataService) CommitObject(ctx context.Context, req *pb.CommitObject
 	}
 	return objectMessage(&o), nil
 }
+
+var errNoNonce = fmt.Errorf("%w: a commit needs a nonce of 16 random bytes", satclient.ErrBadRequest)
 
 // uploadID reads the id of an upload that must be named.
 func uploadID(b []byte) (meta.UploadID, error) {

@@ -1170,6 +1170,272 @@ func (x *CommitObjectRequest) GetNonce() []byte {
 	return nil
 }
 
+// NewObject is one of several objects to be made: of extents, or inline.
+type NewObject struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Bucket         string                 `protobuf:"bytes,1,opt,name=bucket,proto3" json:"bucket,omitempty"`
+	Key            []byte                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	Extents        []*Extent              `protobuf:"bytes,3,rep,name=extents,proto3" json:"extents,omitempty"`
+	Inline         []byte                 `protobuf:"bytes,4,opt,name=inline,proto3" json:"inline,omitempty"` // ciphertext of an inline object
+	Size           uint64                 `protobuf:"varint,5,opt,name=size,proto3" json:"size,omitempty"`    // plaintext bytes
+	SealedMetadata []byte                 `protobuf:"bytes,6,opt,name=sealed_metadata,json=sealedMetadata,proto3" json:"sealed_metadata,omitempty"`
+	IfAbsent       bool                   `protobuf:"varint,7,opt,name=if_absent,json=ifAbsent,proto3" json:"if_absent,omitempty"`   // fail when the key exists
+	IfVersion      []byte                 `protobuf:"bytes,8,opt,name=if_version,json=ifVersion,proto3" json:"if_version,omitempty"` // unless empty, fail when the key has not this version
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *NewObject) Reset() {
+	*x = NewObject{}
+	mi := &file_satellite_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NewObject) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NewObject) ProtoMessage() {}
+
+func (x *NewObject) ProtoReflect() protoreflect.Message {
+	mi := &file_satellite_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NewObject.ProtoReflect.Descriptor instead.
+func (*NewObject) Descriptor() ([]byte, []int) {
+	return file_satellite_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *NewObject) GetBucket() string {
+	if x != nil {
+		return x.Bucket
+	}
+	return ""
+}
+
+func (x *NewObject) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *NewObject) GetExtents() []*Extent {
+	if x != nil {
+		return x.Extents
+	}
+	return nil
+}
+
+func (x *NewObject) GetInline() []byte {
+	if x != nil {
+		return x.Inline
+	}
+	return nil
+}
+
+func (x *NewObject) GetSize() uint64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *NewObject) GetSealedMetadata() []byte {
+	if x != nil {
+		return x.SealedMetadata
+	}
+	return nil
+}
+
+func (x *NewObject) GetIfAbsent() bool {
+	if x != nil {
+		return x.IfAbsent
+	}
+	return false
+}
+
+func (x *NewObject) GetIfVersion() []byte {
+	if x != nil {
+		return x.IfVersion
+	}
+	return nil
+}
+
+type CommitObjectsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Nonce         []byte                 `protobuf:"bytes,1,opt,name=nonce,proto3" json:"nonce,omitempty"`       // 16 random bytes: a repeated commit is recognised
+	Segments      []*Segment             `protobuf:"bytes,2,rep,name=segments,proto3" json:"segments,omitempty"` // each referred to by an object
+	Objects       []*NewObject           `protobuf:"bytes,3,rep,name=objects,proto3" json:"objects,omitempty"`   // at most 1,000
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CommitObjectsRequest) Reset() {
+	*x = CommitObjectsRequest{}
+	mi := &file_satellite_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CommitObjectsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CommitObjectsRequest) ProtoMessage() {}
+
+func (x *CommitObjectsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_satellite_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CommitObjectsRequest.ProtoReflect.Descriptor instead.
+func (*CommitObjectsRequest) Descriptor() ([]byte, []int) {
+	return file_satellite_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *CommitObjectsRequest) GetNonce() []byte {
+	if x != nil {
+		return x.Nonce
+	}
+	return nil
+}
+
+func (x *CommitObjectsRequest) GetSegments() []*Segment {
+	if x != nil {
+		return x.Segments
+	}
+	return nil
+}
+
+func (x *CommitObjectsRequest) GetObjects() []*NewObject {
+	if x != nil {
+		return x.Objects
+	}
+	return nil
+}
+
+type CommitObjectsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Objects       []*Committed           `protobuf:"bytes,1,rep,name=objects,proto3" json:"objects,omitempty"` // as in the request
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CommitObjectsResponse) Reset() {
+	*x = CommitObjectsResponse{}
+	mi := &file_satellite_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CommitObjectsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CommitObjectsResponse) ProtoMessage() {}
+
+func (x *CommitObjectsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_satellite_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CommitObjectsResponse.ProtoReflect.Descriptor instead.
+func (*CommitObjectsResponse) Descriptor() ([]byte, []int) {
+	return file_satellite_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *CommitObjectsResponse) GetObjects() []*Committed {
+	if x != nil {
+		return x.Objects
+	}
+	return nil
+}
+
+// Committed is an object that was made, or why it was not.
+type Committed struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Version       []byte                 `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
+	Created       int64                  `protobuf:"varint,2,opt,name=created,proto3" json:"created,omitempty"` // Unix milliseconds
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`    // of an error (SPEC.md, "Satellite API"); empty: it was made
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Committed) Reset() {
+	*x = Committed{}
+	mi := &file_satellite_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Committed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Committed) ProtoMessage() {}
+
+func (x *Committed) ProtoReflect() protoreflect.Message {
+	mi := &file_satellite_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Committed.ProtoReflect.Descriptor instead.
+func (*Committed) Descriptor() ([]byte, []int) {
+	return file_satellite_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *Committed) GetVersion() []byte {
+	if x != nil {
+		return x.Version
+	}
+	return nil
+}
+
+func (x *Committed) GetCreated() int64 {
+	if x != nil {
+		return x.Created
+	}
+	return 0
+}
+
+func (x *Committed) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
 type Object struct {
 	state          protoimpl.MessageState `protogen:"open.v1"`
 	Key            []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
@@ -1185,7 +1451,7 @@ type Object struct {
 
 func (x *Object) Reset() {
 	*x = Object{}
-	mi := &file_satellite_proto_msgTypes[19]
+	mi := &file_satellite_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1197,7 +1463,7 @@ func (x *Object) String() string {
 func (*Object) ProtoMessage() {}
 
 func (x *Object) ProtoReflect() protoreflect.Message {
-	mi := &file_satellite_proto_msgTypes[19]
+	mi := &file_satellite_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1210,7 +1476,7 @@ func (x *Object) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Object.ProtoReflect.Descriptor instead.
 func (*Object) Descriptor() ([]byte, []int) {
-	return file_satellite_proto_rawDescGZIP(), []int{19}
+	return file_satellite_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Object) GetKey() []byte {
@@ -1276,7 +1542,7 @@ type GetObjectRequest struct {
 
 func (x *GetObjectRequest) Reset() {
 	*x = GetObjectRequest{}
-	mi := &file_satellite_proto_msgTypes[20]
+	mi := &file_satellite_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1288,7 +1554,7 @@ func (x *GetObjectRequest) String() string {
 func (*GetObjectRequest) ProtoMessage() {}
 
 func (x *GetObjectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_satellite_proto_msgTypes[20]
+	mi := &file_satellite_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1301,7 +1567,7 @@ func (x *GetObjectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetObjectRequest.ProtoReflect.Descriptor instead.
 func (*GetObjectRequest) Descriptor() ([]byte, []int) {
-	return file_satellite_proto_rawDescGZIP(), []int{20}
+	return file_satellite_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GetObjectRequest) GetBucket() string {
@@ -1359,7 +1625,7 @@ type SegmentPlace struct {
 
 func (x *SegmentPlace) Reset() {
 	*x = SegmentPlace{}
-	mi := &file_satellite_proto_msgTypes[21]
+	mi := &file_satellite_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1371,7 +1637,7 @@ func (x *SegmentPlace) String() string {
 func (*SegmentPlace) ProtoMessage() {}
 
 func (x *SegmentPlace) ProtoReflect() protoreflect.Message {
-	mi := &file_satellite_proto_msgTypes[21]
+	mi := &file_satellite_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1384,7 +1650,7 @@ func (x *SegmentPlace) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SegmentPlace.ProtoReflect.Descriptor instead.
 func (*SegmentPlace) Descriptor() ([]byte, []int) {
-	return file_satellite_proto_rawDescGZIP(), []int{21}
+	return file_satellite_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SegmentPlace) GetId() []byte {
@@ -1431,7 +1697,7 @@ type GetObjectResponse struct {
 
 func (x *GetObjectResponse) Reset() {
 	*x = GetObjectResponse{}
-	mi := &file_satellite_proto_msgTypes[22]
+	mi := &file_satellite_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1443,7 +1709,7 @@ func (x *GetObjectResponse) String() string {
 func (*GetObjectResponse) ProtoMessage() {}
 
 func (x *GetObjectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_satellite_proto_msgTypes[22]
+	mi := &file_satellite_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1456,7 +1722,7 @@ func (x *GetObjectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetObjectResponse.ProtoReflect.Descriptor instead.
 func (*GetObjectResponse) Descriptor() ([]byte, []int) {
-	return file_satellite_proto_rawDescGZIP(), []int{22}
+	return file_satellite_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GetObjectResponse) GetObject() *Object {
@@ -1515,7 +1781,7 @@ type ListObjectsRequest struct {
 
 func (x *ListObjectsRequest) Reset() {
 	*x = ListObjectsRequest{}
-	mi := &file_satellite_proto_msgTypes[23]
+	mi := &file_satellite_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1527,7 +1793,7 @@ func (x *ListObjectsRequest) String() string {
 func (*ListObjectsRequest) ProtoMessage() {}
 
 func (x *ListObjectsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_satellite_proto_msgTypes[23]
+	mi := &file_satellite_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1540,7 +1806,7 @@ func (x *ListObjectsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListObjectsRequest.ProtoReflect.Descriptor instead.
 func (*ListObjectsRequest) Descriptor() ([]byte, []int) {
-	return file_satellite_proto_rawDescGZIP(), []int{23}
+	return file_satellite_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListObjectsRequest) GetBucket() string {
@@ -1595,7 +1861,7 @@ type ListItem struct {
 
 func (x *ListItem) Reset() {
 	*x = ListItem{}
-	mi := &file_satellite_proto_msgTypes[24]
+	mi := &file_satellite_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1607,7 +1873,7 @@ func (x *ListItem) String() string {
 func (*ListItem) ProtoMessage() {}
 
 func (x *ListItem) ProtoReflect() protoreflect.Message {
-	mi := &file_satellite_proto_msgTypes[24]
+	mi := &file_satellite_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1620,7 +1886,7 @@ func (x *ListItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListItem.ProtoReflect.Descriptor instead.
 func (*ListItem) Descriptor() ([]byte, []int) {
-	return file_satellite_proto_rawDescGZIP(), []int{24}
+	return file_satellite_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListItem) GetObject() *Object {
@@ -1648,7 +1914,7 @@ type ListObjectsResponse struct {
 
 func (x *ListObjectsResponse) Reset() {
 	*x = ListObjectsResponse{}
-	mi := &file_satellite_proto_msgTypes[25]
+	mi := &file_satellite_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1660,7 +1926,7 @@ func (x *ListObjectsResponse) String() string {
 func (*ListObjectsResponse) ProtoMessage() {}
 
 func (x *ListObjectsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_satellite_proto_msgTypes[25]
+	mi := &file_satellite_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1673,7 +1939,7 @@ func (x *ListObjectsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListObjectsResponse.ProtoReflect.Descriptor instead.
 func (*ListObjectsResponse) Descriptor() ([]byte, []int) {
-	return file_satellite_proto_rawDescGZIP(), []int{25}
+	return file_satellite_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListObjectsResponse) GetItems() []*ListItem {
@@ -1708,7 +1974,7 @@ type DeleteObjectsRequest struct {
 
 func (x *DeleteObjectsRequest) Reset() {
 	*x = DeleteObjectsRequest{}
-	mi := &file_satellite_proto_msgTypes[26]
+	mi := &file_satellite_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1720,7 +1986,7 @@ func (x *DeleteObjectsRequest) String() string {
 func (*DeleteObjectsRequest) ProtoMessage() {}
 
 func (x *DeleteObjectsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_satellite_proto_msgTypes[26]
+	mi := &file_satellite_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1733,7 +1999,7 @@ func (x *DeleteObjectsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteObjectsRequest.ProtoReflect.Descriptor instead.
 func (*DeleteObjectsRequest) Descriptor() ([]byte, []int) {
-	return file_satellite_proto_rawDescGZIP(), []int{26}
+	return file_satellite_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *DeleteObjectsRequest) GetBucket() string {
@@ -1766,7 +2032,7 @@ type DeleteObjectsResponse struct {
 
 func (x *DeleteObjectsResponse) Reset() {
 	*x = DeleteObjectsResponse{}
-	mi := &file_satellite_proto_msgTypes[27]
+	mi := &file_satellite_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1778,7 +2044,7 @@ func (x *DeleteObjectsResponse) String() string {
 func (*DeleteObjectsResponse) ProtoMessage() {}
 
 func (x *DeleteObjectsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_satellite_proto_msgTypes[27]
+	mi := &file_satellite_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1791,7 +2057,7 @@ func (x *DeleteObjectsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteObjectsResponse.ProtoReflect.Descriptor instead.
 func (*DeleteObjectsResponse) Descriptor() ([]byte, []int) {
-	return file_satellite_proto_rawDescGZIP(), []int{27}
+	return file_satellite_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *DeleteObjectsResponse) GetFound() []bool {
@@ -1817,7 +2083,7 @@ type CopyObjectRequest struct {
 
 func (x *CopyObjectRequest) Reset() {
 	*x = CopyObjectRequest{}
-	mi := &file_satellite_proto_msgTypes[28]
+	mi := &file_satellite_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1829,7 +2095,7 @@ func (x *CopyObjectRequest) String() string {
 func (*CopyObjectRequest) ProtoMessage() {}
 
 func (x *CopyObjectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_satellite_proto_msgTypes[28]
+	mi := &file_satellite_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1842,7 +2108,7 @@ func (x *CopyObjectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CopyObjectRequest.ProtoReflect.Descriptor instead.
 func (*CopyObjectRequest) Descriptor() ([]byte, []int) {
-	return file_satellite_proto_rawDescGZIP(), []int{28}
+	return file_satellite_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *CopyObjectRequest) GetBucket() string {
@@ -1913,7 +2179,7 @@ type Cursor struct {
 
 func (x *Cursor) Reset() {
 	*x = Cursor{}
-	mi := &file_satellite_proto_msgTypes[29]
+	mi := &file_satellite_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1925,7 +2191,7 @@ func (x *Cursor) String() string {
 func (*Cursor) ProtoMessage() {}
 
 func (x *Cursor) ProtoReflect() protoreflect.Message {
-	mi := &file_satellite_proto_msgTypes[29]
+	mi := &file_satellite_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1938,7 +2204,7 @@ func (x *Cursor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Cursor.ProtoReflect.Descriptor instead.
 func (*Cursor) Descriptor() ([]byte, []int) {
-	return file_satellite_proto_rawDescGZIP(), []int{29}
+	return file_satellite_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Cursor) GetGroup() uint32 {
@@ -1978,7 +2244,7 @@ type CheckInRequest struct {
 
 func (x *CheckInRequest) Reset() {
 	*x = CheckInRequest{}
-	mi := &file_satellite_proto_msgTypes[30]
+	mi := &file_satellite_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1990,7 +2256,7 @@ func (x *CheckInRequest) String() string {
 func (*CheckInRequest) ProtoMessage() {}
 
 func (x *CheckInRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_satellite_proto_msgTypes[30]
+	mi := &file_satellite_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2003,7 +2269,7 @@ func (x *CheckInRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckInRequest.ProtoReflect.Descriptor instead.
 func (*CheckInRequest) Descriptor() ([]byte, []int) {
-	return file_satellite_proto_rawDescGZIP(), []int{30}
+	return file_satellite_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *CheckInRequest) GetAddresses() []string {
@@ -2078,7 +2344,7 @@ type GroupNews struct {
 
 func (x *GroupNews) Reset() {
 	*x = GroupNews{}
-	mi := &file_satellite_proto_msgTypes[31]
+	mi := &file_satellite_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2090,7 +2356,7 @@ func (x *GroupNews) String() string {
 func (*GroupNews) ProtoMessage() {}
 
 func (x *GroupNews) ProtoReflect() protoreflect.Message {
-	mi := &file_satellite_proto_msgTypes[31]
+	mi := &file_satellite_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2103,7 +2369,7 @@ func (x *GroupNews) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GroupNews.ProtoReflect.Descriptor instead.
 func (*GroupNews) Descriptor() ([]byte, []int) {
-	return file_satellite_proto_rawDescGZIP(), []int{31}
+	return file_satellite_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *GroupNews) GetGroup() uint32 {
@@ -2173,7 +2439,7 @@ type Urgent struct {
 
 func (x *Urgent) Reset() {
 	*x = Urgent{}
-	mi := &file_satellite_proto_msgTypes[32]
+	mi := &file_satellite_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2185,7 +2451,7 @@ func (x *Urgent) String() string {
 func (*Urgent) ProtoMessage() {}
 
 func (x *Urgent) ProtoReflect() protoreflect.Message {
-	mi := &file_satellite_proto_msgTypes[32]
+	mi := &file_satellite_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2198,7 +2464,7 @@ func (x *Urgent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Urgent.ProtoReflect.Descriptor instead.
 func (*Urgent) Descriptor() ([]byte, []int) {
-	return file_satellite_proto_rawDescGZIP(), []int{32}
+	return file_satellite_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Urgent) GetCoverage() uint32 {
@@ -2234,7 +2500,7 @@ type Standing struct {
 
 func (x *Standing) Reset() {
 	*x = Standing{}
-	mi := &file_satellite_proto_msgTypes[33]
+	mi := &file_satellite_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2246,7 +2512,7 @@ func (x *Standing) String() string {
 func (*Standing) ProtoMessage() {}
 
 func (x *Standing) ProtoReflect() protoreflect.Message {
-	mi := &file_satellite_proto_msgTypes[33]
+	mi := &file_satellite_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2259,7 +2525,7 @@ func (x *Standing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Standing.ProtoReflect.Descriptor instead.
 func (*Standing) Descriptor() ([]byte, []int) {
-	return file_satellite_proto_rawDescGZIP(), []int{33}
+	return file_satellite_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Standing) GetState() NodeState {
@@ -2346,7 +2612,7 @@ type CheckInResponse struct {
 
 func (x *CheckInResponse) Reset() {
 	*x = CheckInResponse{}
-	mi := &file_satellite_proto_msgTypes[34]
+	mi := &file_satellite_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2358,7 +2624,7 @@ func (x *CheckInResponse) String() string {
 func (*CheckInResponse) ProtoMessage() {}
 
 func (x *CheckInResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_satellite_proto_msgTypes[34]
+	mi := &file_satellite_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2371,7 +2637,7 @@ func (x *CheckInResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckInResponse.ProtoReflect.Descriptor instead.
 func (*CheckInResponse) Descriptor() ([]byte, []int) {
-	return file_satellite_proto_rawDescGZIP(), []int{34}
+	return file_satellite_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *CheckInResponse) GetIntervalMs() uint32 {
@@ -2427,7 +2693,7 @@ type JournalRequest struct {
 
 func (x *JournalRequest) Reset() {
 	*x = JournalRequest{}
-	mi := &file_satellite_proto_msgTypes[35]
+	mi := &file_satellite_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2439,7 +2705,7 @@ func (x *JournalRequest) String() string {
 func (*JournalRequest) ProtoMessage() {}
 
 func (x *JournalRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_satellite_proto_msgTypes[35]
+	mi := &file_satellite_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2452,7 +2718,7 @@ func (x *JournalRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalRequest.ProtoReflect.Descriptor instead.
 func (*JournalRequest) Descriptor() ([]byte, []int) {
-	return file_satellite_proto_rawDescGZIP(), []int{35}
+	return file_satellite_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *JournalRequest) GetGroup() uint32 {
@@ -2489,7 +2755,7 @@ type JournalResponse struct {
 
 func (x *JournalResponse) Reset() {
 	*x = JournalResponse{}
-	mi := &file_satellite_proto_msgTypes[36]
+	mi := &file_satellite_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2501,7 +2767,7 @@ func (x *JournalResponse) String() string {
 func (*JournalResponse) ProtoMessage() {}
 
 func (x *JournalResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_satellite_proto_msgTypes[36]
+	mi := &file_satellite_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2514,7 +2780,7 @@ func (x *JournalResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalResponse.ProtoReflect.Descriptor instead.
 func (*JournalResponse) Descriptor() ([]byte, []int) {
-	return file_satellite_proto_rawDescGZIP(), []int{36}
+	return file_satellite_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *JournalResponse) GetEntries() []*Entry {
@@ -2561,7 +2827,7 @@ type ContestRequest struct {
 
 func (x *ContestRequest) Reset() {
 	*x = ContestRequest{}
-	mi := &file_satellite_proto_msgTypes[37]
+	mi := &file_satellite_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2573,7 +2839,7 @@ func (x *ContestRequest) String() string {
 func (*ContestRequest) ProtoMessage() {}
 
 func (x *ContestRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_satellite_proto_msgTypes[37]
+	mi := &file_satellite_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2586,7 +2852,7 @@ func (x *ContestRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContestRequest.ProtoReflect.Descriptor instead.
 func (*ContestRequest) Descriptor() ([]byte, []int) {
-	return file_satellite_proto_rawDescGZIP(), []int{37}
+	return file_satellite_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ContestRequest) GetHead() *Signed {
@@ -2604,7 +2870,7 @@ type ContestResponse struct {
 
 func (x *ContestResponse) Reset() {
 	*x = ContestResponse{}
-	mi := &file_satellite_proto_msgTypes[38]
+	mi := &file_satellite_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2616,7 +2882,7 @@ func (x *ContestResponse) String() string {
 func (*ContestResponse) ProtoMessage() {}
 
 func (x *ContestResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_satellite_proto_msgTypes[38]
+	mi := &file_satellite_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2629,7 +2895,7 @@ func (x *ContestResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ContestResponse.ProtoReflect.Descriptor instead.
 func (*ContestResponse) Descriptor() ([]byte, []int) {
-	return file_satellite_proto_rawDescGZIP(), []int{38}
+	return file_satellite_proto_rawDescGZIP(), []int{42}
 }
 
 type ClaimRequest struct {
@@ -2641,7 +2907,7 @@ type ClaimRequest struct {
 
 func (x *ClaimRequest) Reset() {
 	*x = ClaimRequest{}
-	mi := &file_satellite_proto_msgTypes[39]
+	mi := &file_satellite_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2653,7 +2919,7 @@ func (x *ClaimRequest) String() string {
 func (*ClaimRequest) ProtoMessage() {}
 
 func (x *ClaimRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_satellite_proto_msgTypes[39]
+	mi := &file_satellite_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2666,7 +2932,7 @@ func (x *ClaimRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimRequest.ProtoReflect.Descriptor instead.
 func (*ClaimRequest) Descriptor() ([]byte, []int) {
-	return file_satellite_proto_rawDescGZIP(), []int{39}
+	return file_satellite_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ClaimRequest) GetClaims() []*Signed {
@@ -2684,7 +2950,7 @@ type ClaimResponse struct {
 
 func (x *ClaimResponse) Reset() {
 	*x = ClaimResponse{}
-	mi := &file_satellite_proto_msgTypes[40]
+	mi := &file_satellite_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2696,7 +2962,7 @@ func (x *ClaimResponse) String() string {
 func (*ClaimResponse) ProtoMessage() {}
 
 func (x *ClaimResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_satellite_proto_msgTypes[40]
+	mi := &file_satellite_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2709,7 +2975,7 @@ func (x *ClaimResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClaimResponse.ProtoReflect.Descriptor instead.
 func (*ClaimResponse) Descriptor() ([]byte, []int) {
-	return file_satellite_proto_rawDescGZIP(), []int{40}
+	return file_satellite_proto_rawDescGZIP(), []int{44}
 }
 
 type PeersRequest struct {
@@ -2721,7 +2987,7 @@ type PeersRequest struct {
 
 func (x *PeersRequest) Reset() {
 	*x = PeersRequest{}
-	mi := &file_satellite_proto_msgTypes[41]
+	mi := &file_satellite_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2733,7 +2999,7 @@ func (x *PeersRequest) String() string {
 func (*PeersRequest) ProtoMessage() {}
 
 func (x *PeersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_satellite_proto_msgTypes[41]
+	mi := &file_satellite_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2746,7 +3012,7 @@ func (x *PeersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeersRequest.ProtoReflect.Descriptor instead.
 func (*PeersRequest) Descriptor() ([]byte, []int) {
-	return file_satellite_proto_rawDescGZIP(), []int{41}
+	return file_satellite_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *PeersRequest) GetGroup() uint32 {
@@ -2765,7 +3031,7 @@ type PeersResponse struct {
 
 func (x *PeersResponse) Reset() {
 	*x = PeersResponse{}
-	mi := &file_satellite_proto_msgTypes[42]
+	mi := &file_satellite_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2777,7 +3043,7 @@ func (x *PeersResponse) String() string {
 func (*PeersResponse) ProtoMessage() {}
 
 func (x *PeersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_satellite_proto_msgTypes[42]
+	mi := &file_satellite_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2790,7 +3056,7 @@ func (x *PeersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PeersResponse.ProtoReflect.Descriptor instead.
 func (*PeersResponse) Descriptor() ([]byte, []int) {
-	return file_satellite_proto_rawDescGZIP(), []int{42}
+	return file_satellite_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *PeersResponse) GetLease() *GroupLease {
@@ -2811,7 +3077,7 @@ type ReportSegmentRequest struct {
 
 func (x *ReportSegmentRequest) Reset() {
 	*x = ReportSegmentRequest{}
-	mi := &file_satellite_proto_msgTypes[43]
+	mi := &file_satellite_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2823,7 +3089,7 @@ func (x *ReportSegmentRequest) String() string {
 func (*ReportSegmentRequest) ProtoMessage() {}
 
 func (x *ReportSegmentRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_satellite_proto_msgTypes[43]
+	mi := &file_satellite_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2836,7 +3102,7 @@ func (x *ReportSegmentRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportSegmentRequest.ProtoReflect.Descriptor instead.
 func (*ReportSegmentRequest) Descriptor() ([]byte, []int) {
-	return file_satellite_proto_rawDescGZIP(), []int{43}
+	return file_satellite_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ReportSegmentRequest) GetGroup() uint32 {
@@ -2868,7 +3134,7 @@ type ReportSegmentResponse struct {
 
 func (x *ReportSegmentResponse) Reset() {
 	*x = ReportSegmentResponse{}
-	mi := &file_satellite_proto_msgTypes[44]
+	mi := &file_satellite_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2880,7 +3146,7 @@ func (x *ReportSegmentResponse) String() string {
 func (*ReportSegmentResponse) ProtoMessage() {}
 
 func (x *ReportSegmentResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_satellite_proto_msgTypes[44]
+	mi := &file_satellite_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2893,7 +3159,7 @@ func (x *ReportSegmentResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportSegmentResponse.ProtoReflect.Descriptor instead.
 func (*ReportSegmentResponse) Descriptor() ([]byte, []int) {
-	return file_satellite_proto_rawDescGZIP(), []int{44}
+	return file_satellite_proto_rawDescGZIP(), []int{48}
 }
 
 type ExitRequest struct {
@@ -2904,7 +3170,7 @@ type ExitRequest struct {
 
 func (x *ExitRequest) Reset() {
 	*x = ExitRequest{}
-	mi := &file_satellite_proto_msgTypes[45]
+	mi := &file_satellite_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2916,7 +3182,7 @@ func (x *ExitRequest) String() string {
 func (*ExitRequest) ProtoMessage() {}
 
 func (x *ExitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_satellite_proto_msgTypes[45]
+	mi := &file_satellite_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2929,7 +3195,7 @@ func (x *ExitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExitRequest.ProtoReflect.Descriptor instead.
 func (*ExitRequest) Descriptor() ([]byte, []int) {
-	return file_satellite_proto_rawDescGZIP(), []int{45}
+	return file_satellite_proto_rawDescGZIP(), []int{49}
 }
 
 type ExitResponse struct {
@@ -2940,7 +3206,7 @@ type ExitResponse struct {
 
 func (x *ExitResponse) Reset() {
 	*x = ExitResponse{}
-	mi := &file_satellite_proto_msgTypes[46]
+	mi := &file_satellite_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2952,7 +3218,7 @@ func (x *ExitResponse) String() string {
 func (*ExitResponse) ProtoMessage() {}
 
 func (x *ExitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_satellite_proto_msgTypes[46]
+	mi := &file_satellite_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2965,7 +3231,7 @@ func (x *ExitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExitResponse.ProtoReflect.Descriptor instead.
 func (*ExitResponse) Descriptor() ([]byte, []int) {
-	return file_satellite_proto_rawDescGZIP(), []int{46}
+	return file_satellite_proto_rawDescGZIP(), []int{50}
 }
 
 var File_satellite_proto protoreflect.FileDescriptor
@@ -3043,7 +3309,27 @@ const file_satellite_proto_rawDesc = "" +
 	"\x0fsealed_metadata\x18\b \x01(\fR\x0esealedMetadata\x12\x1b\n" +
 	"\tif_absent\x18\t \x01(\bR\bifAbsent\x12\x14\n" +
 	"\x05nonce\x18\n" +
-	" \x01(\fR\x05nonce\"\xbf\x01\n" +
+	" \x01(\fR\x05nonce\"\xf2\x01\n" +
+	"\tNewObject\x12\x16\n" +
+	"\x06bucket\x18\x01 \x01(\tR\x06bucket\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\fR\x03key\x12*\n" +
+	"\aextents\x18\x03 \x03(\v2\x10.cairn.v1.ExtentR\aextents\x12\x16\n" +
+	"\x06inline\x18\x04 \x01(\fR\x06inline\x12\x12\n" +
+	"\x04size\x18\x05 \x01(\x04R\x04size\x12'\n" +
+	"\x0fsealed_metadata\x18\x06 \x01(\fR\x0esealedMetadata\x12\x1b\n" +
+	"\tif_absent\x18\a \x01(\bR\bifAbsent\x12\x1d\n" +
+	"\n" +
+	"if_version\x18\b \x01(\fR\tifVersion\"\x8a\x01\n" +
+	"\x14CommitObjectsRequest\x12\x14\n" +
+	"\x05nonce\x18\x01 \x01(\fR\x05nonce\x12-\n" +
+	"\bsegments\x18\x02 \x03(\v2\x11.cairn.v1.SegmentR\bsegments\x12-\n" +
+	"\aobjects\x18\x03 \x03(\v2\x13.cairn.v1.NewObjectR\aobjects\"F\n" +
+	"\x15CommitObjectsResponse\x12-\n" +
+	"\aobjects\x18\x01 \x03(\v2\x13.cairn.v1.CommittedR\aobjects\"W\n" +
+	"\tCommitted\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\fR\aversion\x12\x18\n" +
+	"\acreated\x18\x02 \x01(\x03R\acreated\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xbf\x01\n" +
 	"\x06Object\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\fR\aversion\x12\x12\n" +
@@ -3180,7 +3466,7 @@ const file_satellite_proto_rawDesc = "" +
 	"\x14NODE_STATE_SUSPENDED\x10\x03\x12\x1b\n" +
 	"\x17NODE_STATE_DISQUALIFIED\x10\x04\x12\x16\n" +
 	"\x12NODE_STATE_EXITING\x10\x05\x12\x13\n" +
-	"\x0fNODE_STATE_GONE\x10\x062\xe6\x06\n" +
+	"\x0fNODE_STATE_GONE\x10\x062\xb8\a\n" +
 	"\bMetadata\x12?\n" +
 	"\fCreateBucket\x12\x1d.cairn.v1.CreateBucketRequest\x1a\x10.cairn.v1.Bucket\x12M\n" +
 	"\fDeleteBucket\x12\x1d.cairn.v1.DeleteBucketRequest\x1a\x1e.cairn.v1.DeleteBucketResponse\x12J\n" +
@@ -3189,7 +3475,8 @@ const file_satellite_proto_rawDesc = "" +
 	"\vBeginUpload\x12\x1c.cairn.v1.BeginUploadRequest\x1a\x1d.cairn.v1.BeginUploadResponse\x12J\n" +
 	"\vAddSegments\x12\x1c.cairn.v1.AddSegmentsRequest\x1a\x1d.cairn.v1.AddSegmentsResponse\x12J\n" +
 	"\vAbortUpload\x12\x1c.cairn.v1.AbortUploadRequest\x1a\x1d.cairn.v1.AbortUploadResponse\x12?\n" +
-	"\fCommitObject\x12\x1d.cairn.v1.CommitObjectRequest\x1a\x10.cairn.v1.Object\x12D\n" +
+	"\fCommitObject\x12\x1d.cairn.v1.CommitObjectRequest\x1a\x10.cairn.v1.Object\x12P\n" +
+	"\rCommitObjects\x12\x1e.cairn.v1.CommitObjectsRequest\x1a\x1f.cairn.v1.CommitObjectsResponse\x12D\n" +
 	"\tGetObject\x12\x1a.cairn.v1.GetObjectRequest\x1a\x1b.cairn.v1.GetObjectResponse\x12J\n" +
 	"\vListObjects\x12\x1c.cairn.v1.ListObjectsRequest\x1a\x1d.cairn.v1.ListObjectsResponse\x12P\n" +
 	"\rDeleteObjects\x12\x1e.cairn.v1.DeleteObjectsRequest\x1a\x1f.cairn.v1.DeleteObjectsResponse\x12;\n" +
@@ -3217,7 +3504,7 @@ func file_satellite_proto_rawDescGZIP() []byte {
 }
 
 var file_satellite_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_satellite_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
+var file_satellite_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
 var file_satellite_proto_goTypes = []any{
 	(NodeState)(0),                // 0: cairn.v1.NodeState
 	(*Bucket)(nil),                // 1: cairn.v1.Bucket
@@ -3239,111 +3526,121 @@ var file_satellite_proto_goTypes = []any{
 	(*AbortUploadRequest)(nil),    // 17: cairn.v1.AbortUploadRequest
 	(*AbortUploadResponse)(nil),   // 18: cairn.v1.AbortUploadResponse
 	(*CommitObjectRequest)(nil),   // 19: cairn.v1.CommitObjectRequest
-	(*Object)(nil),                // 20: cairn.v1.Object
-	(*GetObjectRequest)(nil),      // 21: cairn.v1.GetObjectRequest
-	(*SegmentPlace)(nil),          // 22: cairn.v1.SegmentPlace
-	(*GetObjectResponse)(nil),     // 23: cairn.v1.GetObjectResponse
-	(*ListObjectsRequest)(nil),    // 24: cairn.v1.ListObjectsRequest
-	(*ListItem)(nil),              // 25: cairn.v1.ListItem
-	(*ListObjectsResponse)(nil),   // 26: cairn.v1.ListObjectsResponse
-	(*DeleteObjectsRequest)(nil),  // 27: cairn.v1.DeleteObjectsRequest
-	(*DeleteObjectsResponse)(nil), // 28: cairn.v1.DeleteObjectsResponse
-	(*CopyObjectRequest)(nil),     // 29: cairn.v1.CopyObjectRequest
-	(*Cursor)(nil),                // 30: cairn.v1.Cursor
-	(*CheckInRequest)(nil),        // 31: cairn.v1.CheckInRequest
-	(*GroupNews)(nil),             // 32: cairn.v1.GroupNews
-	(*Urgent)(nil),                // 33: cairn.v1.Urgent
-	(*Standing)(nil),              // 34: cairn.v1.Standing
-	(*CheckInResponse)(nil),       // 35: cairn.v1.CheckInResponse
-	(*JournalRequest)(nil),        // 36: cairn.v1.JournalRequest
-	(*JournalResponse)(nil),       // 37: cairn.v1.JournalResponse
-	(*ContestRequest)(nil),        // 38: cairn.v1.ContestRequest
-	(*ContestResponse)(nil),       // 39: cairn.v1.ContestResponse
-	(*ClaimRequest)(nil),          // 40: cairn.v1.ClaimRequest
-	(*ClaimResponse)(nil),         // 41: cairn.v1.ClaimResponse
-	(*PeersRequest)(nil),          // 42: cairn.v1.PeersRequest
-	(*PeersResponse)(nil),         // 43: cairn.v1.PeersResponse
-	(*ReportSegmentRequest)(nil),  // 44: cairn.v1.ReportSegmentRequest
-	(*ReportSegmentResponse)(nil), // 45: cairn.v1.ReportSegmentResponse
-	(*ExitRequest)(nil),           // 46: cairn.v1.ExitRequest
-	(*ExitResponse)(nil),          // 47: cairn.v1.ExitResponse
-	(*Signed)(nil),                // 48: cairn.v1.Signed
-	(Action)(0),                   // 49: cairn.v1.Action
-	(*Entry)(nil),                 // 50: cairn.v1.Entry
+	(*NewObject)(nil),             // 20: cairn.v1.NewObject
+	(*CommitObjectsRequest)(nil),  // 21: cairn.v1.CommitObjectsRequest
+	(*CommitObjectsResponse)(nil), // 22: cairn.v1.CommitObjectsResponse
+	(*Committed)(nil),             // 23: cairn.v1.Committed
+	(*Object)(nil),                // 24: cairn.v1.Object
+	(*GetObjectRequest)(nil),      // 25: cairn.v1.GetObjectRequest
+	(*SegmentPlace)(nil),          // 26: cairn.v1.SegmentPlace
+	(*GetObjectResponse)(nil),     // 27: cairn.v1.GetObjectResponse
+	(*ListObjectsRequest)(nil),    // 28: cairn.v1.ListObjectsRequest
+	(*ListItem)(nil),              // 29: cairn.v1.ListItem
+	(*ListObjectsResponse)(nil),   // 30: cairn.v1.ListObjectsResponse
+	(*DeleteObjectsRequest)(nil),  // 31: cairn.v1.DeleteObjectsRequest
+	(*DeleteObjectsResponse)(nil), // 32: cairn.v1.DeleteObjectsResponse
+	(*CopyObjectRequest)(nil),     // 33: cairn.v1.CopyObjectRequest
+	(*Cursor)(nil),                // 34: cairn.v1.Cursor
+	(*CheckInRequest)(nil),        // 35: cairn.v1.CheckInRequest
+	(*GroupNews)(nil),             // 36: cairn.v1.GroupNews
+	(*Urgent)(nil),                // 37: cairn.v1.Urgent
+	(*Standing)(nil),              // 38: cairn.v1.Standing
+	(*CheckInResponse)(nil),       // 39: cairn.v1.CheckInResponse
+	(*JournalRequest)(nil),        // 40: cairn.v1.JournalRequest
+	(*JournalResponse)(nil),       // 41: cairn.v1.JournalResponse
+	(*ContestRequest)(nil),        // 42: cairn.v1.ContestRequest
+	(*ContestResponse)(nil),       // 43: cairn.v1.ContestResponse
+	(*ClaimRequest)(nil),          // 44: cairn.v1.ClaimRequest
+	(*ClaimResponse)(nil),         // 45: cairn.v1.ClaimResponse
+	(*PeersRequest)(nil),          // 46: cairn.v1.PeersRequest
+	(*PeersResponse)(nil),         // 47: cairn.v1.PeersResponse
+	(*ReportSegmentRequest)(nil),  // 48: cairn.v1.ReportSegmentRequest
+	(*ReportSegmentResponse)(nil), // 49: cairn.v1.ReportSegmentResponse
+	(*ExitRequest)(nil),           // 50: cairn.v1.ExitRequest
+	(*ExitResponse)(nil),          // 51: cairn.v1.ExitResponse
+	(*Signed)(nil),                // 52: cairn.v1.Signed
+	(Action)(0),                   // 53: cairn.v1.Action
+	(*Entry)(nil),                 // 54: cairn.v1.Entry
 }
 var file_satellite_proto_depIdxs = []int32{
 	1,  // 0: cairn.v1.ListBucketsResponse.buckets:type_name -> cairn.v1.Bucket
-	48, // 1: cairn.v1.GroupLease.group:type_name -> cairn.v1.Signed
-	48, // 2: cairn.v1.GroupLease.limit:type_name -> cairn.v1.Signed
+	52, // 1: cairn.v1.GroupLease.group:type_name -> cairn.v1.Signed
+	52, // 2: cairn.v1.GroupLease.limit:type_name -> cairn.v1.Signed
 	7,  // 3: cairn.v1.GroupLease.nodes:type_name -> cairn.v1.NodeAddress
-	49, // 4: cairn.v1.LeaseRequest.action:type_name -> cairn.v1.Action
+	53, // 4: cairn.v1.LeaseRequest.action:type_name -> cairn.v1.Action
 	8,  // 5: cairn.v1.LeaseResponse.leases:type_name -> cairn.v1.GroupLease
-	48, // 6: cairn.v1.Segment.receipts:type_name -> cairn.v1.Signed
+	52, // 6: cairn.v1.Segment.receipts:type_name -> cairn.v1.Signed
 	11, // 7: cairn.v1.AddSegmentsRequest.segments:type_name -> cairn.v1.Segment
 	12, // 8: cairn.v1.AddSegmentsRequest.extents:type_name -> cairn.v1.Extent
 	11, // 9: cairn.v1.CommitObjectRequest.segments:type_name -> cairn.v1.Segment
 	12, // 10: cairn.v1.CommitObjectRequest.extents:type_name -> cairn.v1.Extent
-	20, // 11: cairn.v1.GetObjectResponse.object:type_name -> cairn.v1.Object
-	12, // 12: cairn.v1.GetObjectResponse.extents:type_name -> cairn.v1.Extent
-	22, // 13: cairn.v1.GetObjectResponse.segments:type_name -> cairn.v1.SegmentPlace
-	8,  // 14: cairn.v1.GetObjectResponse.leases:type_name -> cairn.v1.GroupLease
-	20, // 15: cairn.v1.ListItem.object:type_name -> cairn.v1.Object
-	25, // 16: cairn.v1.ListObjectsResponse.items:type_name -> cairn.v1.ListItem
-	30, // 17: cairn.v1.CheckInRequest.cursors:type_name -> cairn.v1.Cursor
-	48, // 18: cairn.v1.GroupNews.record:type_name -> cairn.v1.Signed
-	33, // 19: cairn.v1.GroupNews.urgent:type_name -> cairn.v1.Urgent
-	0,  // 20: cairn.v1.Standing.state:type_name -> cairn.v1.NodeState
-	32, // 21: cairn.v1.CheckInResponse.groups:type_name -> cairn.v1.GroupNews
-	34, // 22: cairn.v1.CheckInResponse.standing:type_name -> cairn.v1.Standing
-	48, // 23: cairn.v1.CheckInResponse.departure:type_name -> cairn.v1.Signed
-	50, // 24: cairn.v1.JournalResponse.entries:type_name -> cairn.v1.Entry
-	48, // 25: cairn.v1.JournalResponse.head:type_name -> cairn.v1.Signed
-	48, // 26: cairn.v1.ContestRequest.head:type_name -> cairn.v1.Signed
-	48, // 27: cairn.v1.ClaimRequest.claims:type_name -> cairn.v1.Signed
-	8,  // 28: cairn.v1.PeersResponse.lease:type_name -> cairn.v1.GroupLease
-	2,  // 29: cairn.v1.Metadata.CreateBucket:input_type -> cairn.v1.CreateBucketRequest
-	3,  // 30: cairn.v1.Metadata.DeleteBucket:input_type -> cairn.v1.DeleteBucketRequest
-	5,  // 31: cairn.v1.Metadata.ListBuckets:input_type -> cairn.v1.ListBucketsRequest
-	9,  // 32: cairn.v1.Metadata.Lease:input_type -> cairn.v1.LeaseRequest
-	13, // 33: cairn.v1.Metadata.BeginUpload:input_type -> cairn.v1.BeginUploadRequest
-	15, // 34: cairn.v1.Metadata.AddSegments:input_type -> cairn.v1.AddSegmentsRequest
-	17, // 35: cairn.v1.Metadata.AbortUpload:input_type -> cairn.v1.AbortUploadRequest
-	19, // 36: cairn.v1.Metadata.CommitObject:input_type -> cairn.v1.CommitObjectRequest
-	21, // 37: cairn.v1.Metadata.GetObject:input_type -> cairn.v1.GetObjectRequest
-	24, // 38: cairn.v1.Metadata.ListObjects:input_type -> cairn.v1.ListObjectsRequest
-	27, // 39: cairn.v1.Metadata.DeleteObjects:input_type -> cairn.v1.DeleteObjectsRequest
-	29, // 40: cairn.v1.Metadata.CopyObject:input_type -> cairn.v1.CopyObjectRequest
-	31, // 41: cairn.v1.Nodes.CheckIn:input_type -> cairn.v1.CheckInRequest
-	36, // 42: cairn.v1.Nodes.Journal:input_type -> cairn.v1.JournalRequest
-	38, // 43: cairn.v1.Nodes.Contest:input_type -> cairn.v1.ContestRequest
-	40, // 44: cairn.v1.Nodes.Claim:input_type -> cairn.v1.ClaimRequest
-	42, // 45: cairn.v1.Nodes.Peers:input_type -> cairn.v1.PeersRequest
-	44, // 46: cairn.v1.Nodes.ReportSegment:input_type -> cairn.v1.ReportSegmentRequest
-	46, // 47: cairn.v1.Nodes.Exit:input_type -> cairn.v1.ExitRequest
-	1,  // 48: cairn.v1.Metadata.CreateBucket:output_type -> cairn.v1.Bucket
-	4,  // 49: cairn.v1.Metadata.DeleteBucket:output_type -> cairn.v1.DeleteBucketResponse
-	6,  // 50: cairn.v1.Metadata.ListBuckets:output_type -> cairn.v1.ListBucketsResponse
-	10, // 51: cairn.v1.Metadata.Lease:output_type -> cairn.v1.LeaseResponse
-	14, // 52: cairn.v1.Metadata.BeginUpload:output_type -> cairn.v1.BeginUploadResponse
-	16, // 53: cairn.v1.Metadata.AddSegments:output_type -> cairn.v1.AddSegmentsResponse
-	18, // 54: cairn.v1.Metadata.AbortUpload:output_type -> cairn.v1.AbortUploadResponse
-	20, // 55: cairn.v1.Metadata.CommitObject:output_type -> cairn.v1.Object
-	23, // 56: cairn.v1.Metadata.GetObject:output_type -> cairn.v1.GetObjectResponse
-	26, // 57: cairn.v1.Metadata.ListObjects:output_type -> cairn.v1.ListObjectsResponse
-	28, // 58: cairn.v1.Metadata.DeleteObjects:output_type -> cairn.v1.DeleteObjectsResponse
-	20, // 59: cairn.v1.Metadata.CopyObject:output_type -> cairn.v1.Object
-	35, // 60: cairn.v1.Nodes.CheckIn:output_type -> cairn.v1.CheckInResponse
-	37, // 61: cairn.v1.Nodes.Journal:output_type -> cairn.v1.JournalResponse
-	39, // 62: cairn.v1.Nodes.Contest:output_type -> cairn.v1.ContestResponse
-	41, // 63: cairn.v1.Nodes.Claim:output_type -> cairn.v1.ClaimResponse
-	43, // 64: cairn.v1.Nodes.Peers:output_type -> cairn.v1.PeersResponse
-	45, // 65: cairn.v1.Nodes.ReportSegment:output_type -> cairn.v1.ReportSegmentResponse
-	47, // 66: cairn.v1.Nodes.Exit:output_type -> cairn.v1.ExitResponse
-	48, // [48:67] is the sub-list for method output_type
-	29, // [29:48] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	12, // 11: cairn.v1.NewObject.extents:type_name -> cairn.v1.Extent
+	11, // 12: cairn.v1.CommitObjectsRequest.segments:type_name -> cairn.v1.Segment
+	20, // 13: cairn.v1.CommitObjectsRequest.objects:type_name -> cairn.v1.NewObject
+	23, // 14: cairn.v1.CommitObjectsResponse.objects:type_name -> cairn.v1.Committed
+	24, // 15: cairn.v1.GetObjectResponse.object:type_name -> cairn.v1.Object
+	12, // 16: cairn.v1.GetObjectResponse.extents:type_name -> cairn.v1.Extent
+	26, // 17: cairn.v1.GetObjectResponse.segments:type_name -> cairn.v1.SegmentPlace
+	8,  // 18: cairn.v1.GetObjectResponse.leases:type_name -> cairn.v1.GroupLease
+	24, // 19: cairn.v1.ListItem.object:type_name -> cairn.v1.Object
+	29, // 20: cairn.v1.ListObjectsResponse.items:type_name -> cairn.v1.ListItem
+	34, // 21: cairn.v1.CheckInRequest.cursors:type_name -> cairn.v1.Cursor
+	52, // 22: cairn.v1.GroupNews.record:type_name -> cairn.v1.Signed
+	37, // 23: cairn.v1.GroupNews.urgent:type_name -> cairn.v1.Urgent
+	0,  // 24: cairn.v1.Standing.state:type_name -> cairn.v1.NodeState
+	36, // 25: cairn.v1.CheckInResponse.groups:type_name -> cairn.v1.GroupNews
+	38, // 26: cairn.v1.CheckInResponse.standing:type_name -> cairn.v1.Standing
+	52, // 27: cairn.v1.CheckInResponse.departure:type_name -> cairn.v1.Signed
+	54, // 28: cairn.v1.JournalResponse.entries:type_name -> cairn.v1.Entry
+	52, // 29: cairn.v1.JournalResponse.head:type_name -> cairn.v1.Signed
+	52, // 30: cairn.v1.ContestRequest.head:type_name -> cairn.v1.Signed
+	52, // 31: cairn.v1.ClaimRequest.claims:type_name -> cairn.v1.Signed
+	8,  // 32: cairn.v1.PeersResponse.lease:type_name -> cairn.v1.GroupLease
+	2,  // 33: cairn.v1.Metadata.CreateBucket:input_type -> cairn.v1.CreateBucketRequest
+	3,  // 34: cairn.v1.Metadata.DeleteBucket:input_type -> cairn.v1.DeleteBucketRequest
+	5,  // 35: cairn.v1.Metadata.ListBuckets:input_type -> cairn.v1.ListBucketsRequest
+	9,  // 36: cairn.v1.Metadata.Lease:input_type -> cairn.v1.LeaseRequest
+	13, // 37: cairn.v1.Metadata.BeginUpload:input_type -> cairn.v1.BeginUploadRequest
+	15, // 38: cairn.v1.Metadata.AddSegments:input_type -> cairn.v1.AddSegmentsRequest
+	17, // 39: cairn.v1.Metadata.AbortUpload:input_type -> cairn.v1.AbortUploadRequest
+	19, // 40: cairn.v1.Metadata.CommitObject:input_type -> cairn.v1.CommitObjectRequest
+	21, // 41: cairn.v1.Metadata.CommitObjects:input_type -> cairn.v1.CommitObjectsRequest
+	25, // 42: cairn.v1.Metadata.GetObject:input_type -> cairn.v1.GetObjectRequest
+	28, // 43: cairn.v1.Metadata.ListObjects:input_type -> cairn.v1.ListObjectsRequest
+	31, // 44: cairn.v1.Metadata.DeleteObjects:input_type -> cairn.v1.DeleteObjectsRequest
+	33, // 45: cairn.v1.Metadata.CopyObject:input_type -> cairn.v1.CopyObjectRequest
+	35, // 46: cairn.v1.Nodes.CheckIn:input_type -> cairn.v1.CheckInRequest
+	40, // 47: cairn.v1.Nodes.Journal:input_type -> cairn.v1.JournalRequest
+	42, // 48: cairn.v1.Nodes.Contest:input_type -> cairn.v1.ContestRequest
+	44, // 49: cairn.v1.Nodes.Claim:input_type -> cairn.v1.ClaimRequest
+	46, // 50: cairn.v1.Nodes.Peers:input_type -> cairn.v1.PeersRequest
+	48, // 51: cairn.v1.Nodes.ReportSegment:input_type -> cairn.v1.ReportSegmentRequest
+	50, // 52: cairn.v1.Nodes.Exit:input_type -> cairn.v1.ExitRequest
+	1,  // 53: cairn.v1.Metadata.CreateBucket:output_type -> cairn.v1.Bucket
+	4,  // 54: cairn.v1.Metadata.DeleteBucket:output_type -> cairn.v1.DeleteBucketResponse
+	6,  // 55: cairn.v1.Metadata.ListBuckets:output_type -> cairn.v1.ListBucketsResponse
+	10, // 56: cairn.v1.Metadata.Lease:output_type -> cairn.v1.LeaseResponse
+	14, // 57: cairn.v1.Metadata.BeginUpload:output_type -> cairn.v1.BeginUploadResponse
+	16, // 58: cairn.v1.Metadata.AddSegments:output_type -> cairn.v1.AddSegmentsResponse
+	18, // 59: cairn.v1.Metadata.AbortUpload:output_type -> cairn.v1.AbortUploadResponse
+	24, // 60: cairn.v1.Metadata.CommitObject:output_type -> cairn.v1.Object
+	22, // 61: cairn.v1.Metadata.CommitObjects:output_type -> cairn.v1.CommitObjectsResponse
+	27, // 62: cairn.v1.Metadata.GetObject:output_type -> cairn.v1.GetObjectResponse
+	30, // 63: cairn.v1.Metadata.ListObjects:output_type -> cairn.v1.ListObjectsResponse
+	32, // 64: cairn.v1.Metadata.DeleteObjects:output_type -> cairn.v1.DeleteObjectsResponse
+	24, // 65: cairn.v1.Metadata.CopyObject:output_type -> cairn.v1.Object
+	39, // 66: cairn.v1.Nodes.CheckIn:output_type -> cairn.v1.CheckInResponse
+	41, // 67: cairn.v1.Nodes.Journal:output_type -> cairn.v1.JournalResponse
+	43, // 68: cairn.v1.Nodes.Contest:output_type -> cairn.v1.ContestResponse
+	45, // 69: cairn.v1.Nodes.Claim:output_type -> cairn.v1.ClaimResponse
+	47, // 70: cairn.v1.Nodes.Peers:output_type -> cairn.v1.PeersResponse
+	49, // 71: cairn.v1.Nodes.ReportSegment:output_type -> cairn.v1.ReportSegmentResponse
+	51, // 72: cairn.v1.Nodes.Exit:output_type -> cairn.v1.ExitResponse
+	53, // [53:73] is the sub-list for method output_type
+	33, // [33:53] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_satellite_proto_init() }
@@ -3358,7 +3655,7 @@ func file_satellite_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_satellite_proto_rawDesc), len(file_satellite_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   47,
+			NumMessages:   51,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -27,6 +27,7 @@ const (
 	Metadata_AddSegments_FullMethodName   = "/cairn.v1.Metadata/AddSegments"
 	Metadata_AbortUpload_FullMethodName   = "/cairn.v1.Metadata/AbortUpload"
 	Metadata_CommitObject_FullMethodName  = "/cairn.v1.Metadata/CommitObject"
+	Metadata_CommitObjects_FullMethodName = "/cairn.v1.Metadata/CommitObjects"
 	Metadata_GetObject_FullMethodName     = "/cairn.v1.Metadata/GetObject"
 	Metadata_ListObjects_FullMethodName   = "/cairn.v1.Metadata/ListObjects"
 	Metadata_DeleteObjects_FullMethodName = "/cairn.v1.Metadata/DeleteObjects"
@@ -54,6 +55,9 @@ type MetadataClient interface {
 	// CommitObject makes an object visible, with the segments of its upload, if
 	// it names one, and the further ones it carries, or with inline bytes.
 	CommitObject(ctx context.Context, in *CommitObjectRequest, opts ...grpc.CallOption) (*Object, error)
+	// CommitObjects makes several objects visible in one step, which may share
+	// segments. What stands against one of them alone keeps only that back.
+	CommitObjects(ctx context.Context, in *CommitObjectsRequest, opts ...grpc.CallOption) (*CommitObjectsResponse, error)
 	GetObject(ctx context.Context, in *GetObjectRequest, opts ...grpc.CallOption) (*GetObjectResponse, error)
 	ListObjects(ctx context.Context, in *ListObjectsRequest, opts ...grpc.CallOption) (*ListObjectsResponse, error)
 	DeleteObjects(ctx context.Context, in *DeleteObjectsRequest, opts ...grpc.CallOption) (*DeleteObjectsResponse, error)
@@ -149,6 +153,16 @@ func (c *metadataClient) CommitObject(ctx context.Context, in *CommitObjectReque
 	return out, nil
 }
 
+func (c *metadataClient) CommitObjects(ctx context.Context, in *CommitObjectsRequest, opts ...grpc.CallOption) (*CommitObjectsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CommitObjectsResponse)
+	err := c.cc.Invoke(ctx, Metadata_CommitObjects_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *metadataClient) GetObject(ctx context.Context, in *GetObjectRequest, opts ...grpc.CallOption) (*GetObjectResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetObjectResponse)
@@ -210,6 +224,9 @@ type MetadataServer interface {
 	// CommitObject makes an object visible, with the segments of its upload, if
 	// it names one, and the further ones it carries, or with inline bytes.
 	CommitObject(context.Context, *CommitObjectRequest) (*Object, error)
+	// CommitObjects makes several objects visible in one step, which may share
+	// segments. What stands against one of them alone keeps only that back.
+	CommitObjects(context.Context, *CommitObjectsRequest) (*CommitObjectsResponse, error)
 	GetObject(context.Context, *GetObjectRequest) (*GetObjectResponse, error)
 	ListObjects(context.Context, *ListObjectsRequest) (*ListObjectsResponse, error)
 	DeleteObjects(context.Context, *DeleteObjectsRequest) (*DeleteObjectsResponse, error)
@@ -248,6 +265,9 @@ func (UnimplementedMetadataServer) AbortUpload(context.Context, *AbortUploadRequ
 }
 func (UnimplementedMetadataServer) CommitObject(context.Context, *CommitObjectRequest) (*Object, error) {
 	return nil, status.Error(codes.Unimplemented, "method CommitObject not implemented")
+}
+func (UnimplementedMetadataServer) CommitObjects(context.Context, *CommitObjectsRequest) (*CommitObjectsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method CommitObjects not implemented")
 }
 func (UnimplementedMetadataServer) GetObject(context.Context, *GetObjectRequest) (*GetObjectResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetObject not implemented")
@@ -426,6 +446,24 @@ func _Metadata_CommitObject_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Metadata_CommitObjects_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CommitObjectsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MetadataServer).CommitObjects(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Metadata_CommitObjects_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MetadataServer).CommitObjects(ctx, req.(*CommitObjectsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Metadata_GetObject_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetObjectRequest)
 	if err := dec(in); err != nil {
@@ -536,6 +574,10 @@ var Metadata_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "CommitObject",
 			Handler:    _Metadata_CommitObject_Handler,
+		},
+		{
+			MethodName: "CommitObjects",
+			Handler:    _Metadata_CommitObjects_Handler,
 		},
 		{
 			MethodName: "GetObject",

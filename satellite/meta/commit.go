@@ -1,6 +1,7 @@
 package meta
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -34,12 +35,12 @@ func (s *Store) Commit(ctx context.Context, r CommitRequest) (Object, error) {
 	err = s.kv.Update(ctx, func(tx kv.Tx) error {
 		c := newChange(tx)
 		if len(r.Nonce) > 0 {
-			n, found, err := findNonce(tx, window, &r)
-			if err != nil || found {
-				object = Object{Key: r.Key, Version: n.version, Size: n.size, Segments: int(n.segments)}
-				if err == nil && n.digest != digest {
-					err = ErrNonceReused
-				}
+			raw, err := findNonce(tx, window, r.Project, r.Nonce)
+			if err != nil {
+				return err
+			}
+			if raw != nil {
+				object, err = r.repeated(raw, digest)
 				return err
 			}
 		}
@@ -59,6 +60,15 @@ func (s *Store) Commit(ctx context.Context, r CommitRequest) (Object, error) {
 		return Object{}, err
 	}
 	return object, nil
+}
+
+// repeated returns the result of the commit that r repeats.
+func (r *CommitRequest) repeated(raw []byte, digest [16]byte) (Object, error) {
+	if !bytes.HasPrefix(raw, digest[:]) {
+		return Object{}, ErrNonceReused
+	}
+	n, err := decodeNonce(raw)
+	return Object{Key: r.Key, Version: n.version, Size: n.size, Segments: int(n.segments)}, err
 }
 
 // commit writes the object of a request whose extents have total bytes.
@@ -121,12 +131,19 @@ func (c *change) put(b *bucketRecord, ref bucketRef, key []byte, v Version, o *c
 	if err != nil {
 		return Object{}, err
 	}
-	if found {
-		if ifAbsent {
-			return Object{}, ErrObjectExists
-		}
-		v = max(v, before+1)
-		if err := c.remove(b, &version{versionKey(ref, key, before), old}); err != nil {
+	if !found {
+		return c.replace(b, ref, key, v, o, nil)
+	}
+	if ifAbsent {
+		return Object{}, ErrObjectExists
+	}
+	return c.replace(b, ref, key, max(v, before+1), o, &version{versionKey(ref, key, before), old})
+}
+
+// replace writes a version of a key and removes the one before, if any.
+func (c *change) replace(b *bucketRecord, ref bucketRef, key []byte, v Version, o *content, before *version) (Object, error) {
+	if before != nil {
+		if err := c.remove(b, before); err != nil {
 			return Object{}, err
 		}
 	}
@@ -169,20 +186,15 @@ func (s *Store) timestamp() time.Time { return time.UnixMicro(s.now().UnixMicro(
 func (s *Store) window() uint32 { return uint32(s.now().Unix() / int64(s.nonceTTL/time.Second)) }
 
 // findNonce looks for the result of an earlier commit, also of one after which
-// the clock was set back a little.
-func findNonce(r kv.Reader, window uint32, c *CommitRequest) (nonceRecord, bool, error) {
+// the clock was set back a little. It returns nil if there is none.
+func findNonce(r kv.Reader, window uint32, p ProjectNumber, nonce []byte) ([]byte, error) {
 	for _, w := range [...]uint32{window + 1, window, window - 1} {
-		v, err := r.Get(nonceKey(w, c.Project, c.Nonce))
-		if isNotFound(err) {
-			continue
+		v, err := r.Get(nonceKey(w, p, nonce))
+		if !isNotFound(err) {
+			return v, err
 		}
-		if err != nil {
-			return nonceRecord{}, false, err
-		}
-		n, err := decodeNonce(v)
-		return n, err == nil, err
 	}
-	return nonceRecord{}, false, nil
+	return nil, nil
 }
 
 // digest is over all that makes a commit what it is. Epochs and slots held are
@@ -192,12 +204,7 @@ func (r *CommitRequest) digest() (d [16]byte) {
 	b = putString(b, r.Bucket)
 	b = putBytes(b, r.Key)
 	b = append(b, r.Upload[:]...)
-	b = putUvarint(b, uint64(len(r.Segments)))
-	for i := range r.Segments {
-		n := &r.Segments[i]
-		b = append(append(b, n.ID[:]...), n.Root[:]...)
-		b = putUvarint(putUvarint(b, uint64(n.Group)), uint64(n.Size))
-	}
+	b = putSegments(b, r.Segments)
 	b = putExtents(b, r.Extents)
 	b = putBytes(b, r.Inline)
 	b = putUvarint(b, r.Size)
@@ -210,6 +217,17 @@ func (r *CommitRequest) digest() (d [16]byte) {
 	return d
 }
 
+// putSegments appends what makes the segments of a commit what they are.
+func putSegments(b []byte, segments []NewSegment) []byte {
+	b = putUvarint(b, uint64(len(segments)))
+	for i := range segments {
+		n := &segments[i]
+		b = append(append(b, n.ID[:]...), n.Root[:]...)
+		b = putUvarint(putUvarint(b, uint64(n.Group)), uint64(n.Size))
+	}
+	return b
+}
+
 // checkCommit checks what can be checked without the store and returns the
 // bytes that the extents have.
 func checkCommit(r *CommitRequest) (total uint64, err error) {
@@ -219,21 +237,34 @@ func checkCommit(r *CommitRequest) (total uint64, err error) {
 	if total, err = checkContent(r.Segments, r.Extents); err != nil {
 		return 0, err
 	}
-	switch {
-	case len(r.Nonce) != 0 && len(r.Nonce) != nonceLen:
-		return 0, fmt.Errorf("%w: a nonce has %d bytes, not %d", ErrInvalid, nonceLen, len(r.Nonce))
-	case len(r.SealedMetadata) > MaxSealedMetadata:
-		return 0, fmt.Errorf("%w: metadata of %d bytes, at most %d", ErrInvalid, len(r.SealedMetadata), MaxSealedMetadata)
-	case len(r.Inline) > MaxInline:
-		return 0, fmt.Errorf("%w: %d inline bytes, at most %d", ErrInvalid, len(r.Inline), MaxInline)
-	case len(r.Inline) > 0 && len(r.Extents) > 0:
-		return 0, fmt.Errorf("%w: an object has segments or inline bytes, not both", ErrInvalid)
-	case len(r.Inline) > 0 && r.Size > uint64(len(r.Inline)):
-		return 0, fmt.Errorf("%w: size is %d bytes, the inline bytes are %d", ErrInvalid, r.Size, len(r.Inline))
-	case r.Size > math.MaxInt64:
-		return 0, fmt.Errorf("%w: object of more than 2^63 bytes", ErrInvalid)
+	if err := checkNonce(r.Nonce); err != nil {
+		return 0, err
 	}
-	return total, nil
+	return total, checkObject(r.SealedMetadata, r.Inline, r.Extents, r.Size)
+}
+
+func checkNonce(nonce []byte) error {
+	if len(nonce) != 0 && len(nonce) != nonceLen {
+		return fmt.Errorf("%w: a nonce has %d bytes, not %d", ErrInvalid, len(nonce), nonceLen)
+	}
+	return nil
+}
+
+// checkObject checks what an object is to be made of, extents apart.
+func checkObject(sealed, inline []byte, extents []Extent, size uint64) error {
+	switch {
+	case len(sealed) > MaxSealedMetadata:
+		return fmt.Errorf("%w: metadata of %d bytes, at most %d", ErrInvalid, len(sealed), MaxSealedMetadata)
+	case len(inline) > MaxInline:
+		return fmt.Errorf("%w: %d inline bytes, at most %d", ErrInvalid, len(inline), MaxInline)
+	case len(inline) > 0 && len(extents) > 0:
+		return fmt.Errorf("%w: an object has segments or inline bytes, not both", ErrInvalid)
+	case len(inline) > 0 && size > uint64(len(inline)):
+		return fmt.Errorf("%w: size is %d bytes, the inline bytes are %d", ErrInvalid, size, len(inline))
+	case size > math.MaxInt64:
+		return fmt.Errorf("%w: object of more than 2^63 bytes", ErrInvalid)
+	}
+	return nil
 }
 
 // checkContent checks new segments and extents on their own.

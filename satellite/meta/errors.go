@@ -21,6 +21,10 @@ var (
 	// ErrChanged: the object has another version than the one asked for.
 	ErrChanged = errors.New("meta: object was changed meanwhile")
 
+	// ErrTooMuch: what an object of several would replace is too much for one
+	// transaction; commit it on its own.
+	ErrTooMuch = errors.New("meta: too much to replace in one transaction")
+
 	// ErrUploadNotFound: never begun, committed, aborted or expired.
 	ErrUploadNotFound = errors.New("meta: no such upload")
 

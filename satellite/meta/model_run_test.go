@@ -20,6 +20,7 @@ type duel struct {
 	projects []ProjectNumber
 	uploads  []UploadID // also past ones
 	commits  []CommitRequest
+	many     []CommitManyRequest
 	fast     []*follower // by group: nodes that are there
 	slow     []*follower // nodes that hardly ever are
 	losses   int         // that were accepted
@@ -80,8 +81,10 @@ func (d *duel) step() {
 		d.addSegments()
 	case n < 25:
 		d.abortUpload()
-	case n < 52:
+	case n < 43:
 		d.commit()
+	case n < 52:
+		d.commitMany()
 	case n < 64:
 		d.get()
 	case n < 76:

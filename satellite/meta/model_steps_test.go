@@ -161,7 +161,7 @@ func (d *duel) commitOne(r CommitRequest) {
 		b, _ := d.model.bucket(r.Project, r.Bucket)
 		b.objects[string(r.Key)].version = got.Version
 		if len(r.Nonce) > 0 {
-			d.model.nonces[string(nonceKey(0, r.Project, r.Nonce))] = modelNonce{r.digest(), want, window}
+			d.model.nonces[string(nonceKey(0, r.Project, r.Nonce))] = modelNonce{digest: r.digest(), object: want, window: window}
 		}
 	}
 	d.equal("commit", got, want)

@@ -55,6 +55,7 @@ type modelSegment struct {
 type modelNonce struct {
 	digest [16]byte
 	object Object
+	many   []Outcome
 	window int64
 }
 
@@ -253,6 +254,64 @@ func (m *model) commit(r CommitRequest, window int64) (o Object, repeated bool, 
 	b.objects[string(r.Key)] = &modelObject{size: r.Size, sealed: r.SealedMetadata, inline: r.Inline, extents: extents}
 	m.sweep()
 	return Object{Key: r.Key, Size: r.Size, Segments: len(extents)}, false, nil
+}
+
+// commitMany returns the outcomes without the versions, or those of an earlier
+// commit.
+func (m *model) commitMany(r CommitManyRequest, window int64) (outcomes []Outcome, repeated bool, err error) {
+	nonce := string(nonceKey(0, r.Project, r.Nonce))
+	if n, ok := m.nonces[nonce]; ok && len(r.Nonce) > 0 && n.window >= window-1 {
+		if n.digest != r.digest() {
+			return nil, false, ErrNonceReused
+		}
+		return n.many, true, nil
+	}
+	made := make([]error, len(r.Objects))
+	var extents []Extent
+	after := map[*modelBucket]map[string]Version{} // of objects made here: not known yet
+	for i, o := range r.Objects {
+		b, err := m.bucket(r.Project, o.Bucket)
+		if err != nil {
+			made[i] = err
+			continue
+		}
+		if after[b] == nil {
+			after[b] = map[string]Version{}
+		}
+		_, fresh := after[b][string(o.Key)]
+		before := b.objects[string(o.Key)]
+		switch {
+		case o.IfAbsent && (fresh || before != nil):
+			made[i] = ErrObjectExists
+		case o.IfVersion != 0 && !fresh && before == nil:
+			made[i] = ErrObjectNotFound
+		case o.IfVersion != 0 && (fresh || before.version != o.IfVersion):
+			made[i] = ErrChanged
+		default:
+			after[b][string(o.Key)] = 0
+			extents = append(extents, o.Extents...)
+		}
+	}
+	var segments []NewSegment
+	for _, s := range r.Segments {
+		if slices.ContainsFunc(extents, func(e Extent) bool { return e.Segment == s.ID }) {
+			segments = append(segments, s)
+		}
+	}
+	if err := m.hold(r.Project, segments, extents); err != nil {
+		return nil, false, err
+	}
+	outcomes = make([]Outcome, len(r.Objects))
+	for i, o := range r.Objects {
+		if outcomes[i].Err = made[i]; made[i] != nil {
+			continue
+		}
+		b, _ := m.bucket(r.Project, o.Bucket)
+		b.objects[string(o.Key)] = &modelObject{size: o.Size, sealed: o.SealedMetadata, inline: o.Inline, extents: o.Extents}
+		outcomes[i].Object = Object{Key: o.Key, Size: o.Size, Segments: len(o.Extents)}
+	}
+	m.sweep()
+	return outcomes, false, nil
 }
 
 func (m *model) copy(r CopyRequest) (Object, error) {

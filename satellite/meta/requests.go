@@ -22,6 +22,37 @@ type CommitRequest struct {
 	Nonce []byte
 }
 
+// CommitManyRequest makes several objects visible in one transaction, each
+// unless something stands against it that concerns it alone.
+type CommitManyRequest struct {
+	Project ProjectNumber
+	// Segments are new; each is referred to by an extent of an object. Extents
+	// may also refer to live segments of the same project.
+	Segments []NewSegment
+	Objects  []NewObject // at most MaxCommit, in the order in which they take effect
+	Nonce    []byte      // as in CommitRequest
+}
+
+// NewObject is an object to be made. It has extents, whose lengths add up to
+// Size, or inline ciphertext, or neither.
+type NewObject struct {
+	Bucket         string
+	Key            []byte // encrypted
+	Extents        []Extent
+	Inline         []byte
+	Size           uint64 // plaintext bytes
+	SealedMetadata []byte
+	IfAbsent       bool    // ErrObjectExists when the key exists
+	IfVersion      Version // unless 0, ErrChanged or ErrObjectNotFound when the key has not this one
+}
+
+// Outcome is an object that was made, or why it was not: ErrBucketNotFound,
+// ErrObjectExists, ErrObjectNotFound, ErrChanged, ErrTooMuch.
+type Outcome struct {
+	Object
+	Err error
+}
+
 // AddRequest adds segments to an upload.
 type AddRequest struct {
 	Project ProjectNumber

@@ -22,6 +22,7 @@ const (
 	MaxAdd            = 128        // segments or extents in one request
 	MaxList           = 1000       // items of one page
 	MaxDelete         = 1000       // keys in one request
+	MaxCommit         = 1000       // objects in one request
 	MaxProjectName    = 64         // bytes
 )
 

@@ -209,33 +209,6 @@ func decodeUpload(v []byte) (upload, error) {
 	return u, d.done("upload")
 }
 
-// nonceRecord is the result of a commit that named a nonce.
-type nonceRecord struct {
-	digest   [16]byte // of the request
-	version  Version
-	size     uint64
-	segments uint64
-}
-
-func (n *nonceRecord) encode() []byte {
-	b := append([]byte(nil), n.digest[:]...)
-	b = u64(b, uint64(n.version))
-	b = putUvarint(b, n.size)
-	return putUvarint(b, n.segments)
-}
-
-func decodeNonce(v []byte) (nonceRecord, error) {
-	var n nonceRecord
-	var version [8]byte
-	d := decoder{b: v}
-	d.into(n.digest[:])
-	d.into(version[:])
-	n.version, _ = ParseVersion(version[:])
-	n.size = d.uvarint()
-	n.segments = d.number(MaxExtents)
-	return n, d.done("nonce")
-}
-
 // segment is a segment as stored: where its live entry is, who owns it and how
 // many extents refer to it. Without any it is buried, seq is that of its newest
 // tombstone, and its id is not to be used again.

@@ -79,6 +79,7 @@ func values() []value {
 		{"upload", (&upload{bucket: bucketRef{3, 7}, key: key("a", "b"), expires: when, count: 24, size: 1 << 30}).encode(), again(pointer(decodeUpload))},
 		{"upload being aborted", (&upload{bucket: bucketRef{3, 7}, key: key("a"), aborting: true}).encode(), again(pointer(decodeUpload))},
 		{"nonce", (&nonceRecord{digest: [16]byte{1}, version: 1 << 60, size: 100, segments: 2}).encode(), again(pointer(decodeNonce))},
+		{"nonce of several objects", (&manyRecord{digest: [16]byte{1}, outcomes: []Outcome{{Object: Object{Version: 1 << 60}}, {Err: ErrChanged}, {Err: ErrTooMuch}}}).encode(), again(pointer(decodeMany))},
 		{"segment", (&segment{group: 4, seq: 1 << 20, project: 3, refs: 1}).encode(), again(pointer(decodeSegment))},
 		{"head", (&head{epoch: 2, Journal: Journal{Head: 1000, Segments: 900, Bytes: 1 << 36}}).encode(), again(pointer(decodeHead))},
 		{"head of a trimmed journal", (&head{epoch: 2, Journal: Journal{Head: 1000, Segments: 900, Bytes: 1 << 36, Base: 600}}).encode(), again(pointer(decodeHead))},

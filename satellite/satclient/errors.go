@@ -155,10 +155,8 @@ func find(st *status.Status) *kind {
 		if !ok || info.Domain != domain {
 			continue
 		}
-		for _, row := range table {
-			if k := row.(*kind); k.reason == info.Reason {
-				return k
-			}
+		if k := byReason(info.Reason); k != nil {
+			return k
 		}
 	}
 	switch st.Code() {
@@ -173,6 +171,37 @@ func find(st *status.Status) *kind {
 		}
 	}
 	return ErrInternal.(*kind)
+}
+
+// Reason is the word that an error of the table goes by on the wire, within
+// an answer that is about more.
+func Reason(err error) string {
+	var k *kind
+	if !errors.As(err, &k) {
+		k = ErrInternal.(*kind)
+	}
+	return k.reason
+}
+
+// fromReason undoes Reason; no reason is no error.
+func fromReason(reason string) error {
+	if reason == "" {
+		return nil
+	}
+	if k := byReason(reason); k != nil {
+		return k
+	}
+	return ErrInternal
+}
+
+// byReason returns the table row of a reason, or nil.
+func byReason(reason string) *kind {
+	for _, row := range table {
+		if k := row.(*kind); k.reason == reason {
+			return k
+		}
+	}
+	return nil
 }
 
 func fromKind(k *kind, st *status.Status) error {

@@ -51,6 +51,16 @@ func (c *Client) CommitObject(ctx context.Context, req *pb.CommitObjectRequest) 
 	return call(ctx, c, true, c.meta.CommitObject, req)
 }
 
+// CommitObjects makes several objects visible in one step: ErrReceipts. What
+// stands against one alone, Outcome tells. Its nonce makes repeating it harmless.
+func (c *Client) CommitObjects(ctx context.Context, req *pb.CommitObjectsRequest) (*pb.CommitObjectsResponse, error) {
+	return call(ctx, c, true, c.meta.CommitObjects, req)
+}
+
+// Outcome is why an object of several was not made: ErrBucketNotFound,
+// ErrObjectExists, ErrObjectNotFound, ErrChanged, ErrBusy.
+func Outcome(o *pb.Committed) error { return fromReason(o.GetReason()) }
+
 // GetObject returns an object and, unless it is asked only for its state, where
 // to read the beginning of the range: ErrBucketNotFound, ErrObjectNotFound.
 func (c *Client) GetObject(ctx context.Context, req *pb.GetObjectRequest) (*pb.GetObjectResponse, error) {

@@ -36,9 +36,12 @@ func TestTable(t *testing.T) {
 			if back.Error() != err.Error() {
 				t.Errorf("%q came back saying %q", err, back)
 			}
+			if back := Outcome(&pb.Committed{Reason: Reason(err)}); back != row {
+				t.Errorf("%q of one object came back as %v", err, back)
+			}
 		}
 	}
-	if ToStatus(nil) != nil || FromStatus(nil) != nil {
+	if ToStatus(nil) != nil || FromStatus(nil) != nil || Outcome(&pb.Committed{}) != nil {
 		t.Error("no error became one")
 	}
 }
@@ -52,6 +55,11 @@ func TestUnknown(t *testing.T) {
 	back := FromStatus(ToStatus(err))
 	if !errors.Is(back, ErrInternal) || strings.Contains(back.Error(), "secret") {
 		t.Errorf("came back as %v", back)
+	}
+	for _, reason := range []string{Reason(err), "OF A LATER VERSION"} {
+		if back := Outcome(&pb.Committed{Reason: reason}); back != ErrInternal {
+			t.Errorf("reason %q is %v", reason, back)
+		}
 	}
 	for _, err := range []error{context.Canceled, context.DeadlineExceeded} {
 		if back := FromStatus(ToStatus(fmt.Errorf("waiting: %w", err))); !errors.Is(back, err) {
