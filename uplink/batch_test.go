@@ -112,7 +112,7 @@ func BenchmarkCarry(b *testing.B) {
 			share := newPool(1 << 30).share()
 			b.SetBytes(int64(batchStripes * scheme.Required * seal.ChunkPlain))
 			b.RunParallel(func(pb *testing.PB) {
-				s := &segmentWriter{scheme: scheme, coder: coder, cipher: seal.NewSegment([32]byte{}, [16]byte{}, 0)}
+				s := &segmentWriter{scheme: scheme, coder: coder, seal: sealer(seal.NewSegment([32]byte{}, [16]byte{}, 0))}
 				batch := newBatch(scheme.Required, batchStripes, share.tryTake(scheme.Total))
 				for pb.Next() {
 					batch.filled = batchStripes * batch.stripePlain()

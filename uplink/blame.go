@@ -88,15 +88,18 @@ func (w *window) try(ctx context.Context, row, slot int) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, w.session.tolerate.proof)
 	defer cancel()
-	segment := w.segment
-	stripe := w.first + row
-	size := segment.layout.ChunkSize(stripe)
+	segment, size := w.segment, int64(w.chunkSize(row))
+	from := w.offset(row)
+	first := from / merkle.LeafSize
 	leaves, err := w.session.prove(ctx, w.session.lease.nodes[slot].address, proofRequest{
 		segment: segment.id, layout: segment.layout, root: segment.root, slot: slot,
-		first: int(segment.layout.ShardOffset(stripe) / merkle.LeafSize), count: merkle.LeafCount(int64(size)),
+		first: int(first), count: merkle.LeafCount(from + size - first*merkle.LeafSize),
 	})
-	if err == nil && !bytes.Equal(leaves, w.pieces[slot].buffer.chunk(row, size)) {
-		err = errWrongData
+	if err == nil {
+		proved := leaves[from-first*merkle.LeafSize:][:size]
+		if !bytes.Equal(proved, w.pieces[slot].buffer.chunk(row, int(size))) {
+			err = errWrongData
+		}
 	}
 	return err
 }

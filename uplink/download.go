@@ -78,7 +78,7 @@ func (p *Project) open(ctx context.Context, n name, o DownloadOptions) (*Downloa
 			return nil, fmt.Errorf("%w: the inline content does not verify", ErrCorrupt)
 		}
 	} else {
-		d.extents = &extents{p: p, name: n, version: page.Object.Version, content: content, size: d.object.Size}
+		d.extents = &extents{p: p, name: n, version: page.Object.Version, content: content, packed: secret.Packed, size: d.object.Size}
 		if err := d.extents.add(page); err != nil {
 			return nil, err
 		}

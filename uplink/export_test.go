@@ -72,3 +72,6 @@ func (p *Project) Held() (put, get int) {
 	defer t.get.mu.Unlock()
 	return t.put.used, t.get.used
 }
+
+// Limit makes packs of at most so many bytes and objects.
+func (k *Packer) Limit(bytes, objects int) { k.limits.bytes, k.limits.objects = bytes, objects }

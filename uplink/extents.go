@@ -20,6 +20,7 @@ type extents struct {
 	name    name
 	version []byte
 	content keys.Content
+	packed  bool // the object is an extent of a pack
 	size    int64
 	blamed  blamed
 
@@ -91,13 +92,29 @@ func (e *extents) add(page *pb.GetObjectResponse) error {
 			return fmt.Errorf("%w: the satellite's record of a segment: %w", ErrCorrupt, err)
 		}
 		s.index, s.start, s.length, s.offset = index, start, int64(extent.Length), int64(extent.Offset)
-		if err := s.check(e.size); err != nil {
+		if err := e.admit(s); err != nil {
 			return err
 		}
-		s.cipher = seal.NewSegment(e.content, s.id, uint64(start))
 		e.insert(s)
 		start, index = s.end(), index+1
 	}
+	return nil
+}
+
+// admit checks what the satellite says of an extent and gives it its key.
+func (e *extents) admit(s *segmentReader) error {
+	if !e.packed {
+		s.cipher = seal.NewSegment(e.content, s.id, uint64(s.start))
+		return s.check(e.size)
+	}
+	if s.start != 0 || s.length != e.size {
+		return fmt.Errorf("%w: the satellite has extent %d of a packed object with %d bytes of %d", ErrCorrupt, s.index, s.length, e.size)
+	}
+	var err error
+	if s.blocks, err = seal.Blocks(s.layout, s.offset, s.length); err != nil {
+		return fmt.Errorf("%w: the satellite's record of an extent: %w", ErrCorrupt, err)
+	}
+	s.cipher = seal.NewExtent(e.content, s.id, uint64(s.offset))
 	return nil
 }
 

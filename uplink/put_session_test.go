@@ -125,7 +125,7 @@ func fakeSession(t *testing.T, nodes []*fakeNode) *putSession {
 func sendSegment(t *testing.T, s *putSession, memory *share, batches int) *delivery {
 	t.Helper()
 	ctx := context.Background()
-	w := newSegmentWriter(order.SegmentID{1}, s, seal.NewSegment([32]byte{}, [16]byte{}, 0), batches*batchStripes)
+	w := newSegmentWriter(order.SegmentID{1}, s, sealer(seal.NewSegment([32]byte{}, [16]byte{}, 0)), batches*batchStripes)
 	for range batches {
 		if err := s.pace(ctx); err != nil {
 			t.Fatal(err)
@@ -299,7 +299,7 @@ func TestDeliveryLost(t *testing.T) {
 		full := errors.New("full")
 		s := fakeSession(t, fakeNodes(func(nodes []*fakeNode) { nodes[0].refuse, nodes[3].refuse = full, full }))
 		memory := newPool(1 << 30).share()
-		w := newSegmentWriter(order.SegmentID{1}, s, seal.NewSegment([32]byte{}, [16]byte{}, 0), batchStripes)
+		w := newSegmentWriter(order.SegmentID{1}, s, sealer(seal.NewSegment([32]byte{}, [16]byte{}, 0)), batchStripes)
 		b := newBatch(3, batchStripes, memory.tryTake(6))
 		b.filled = 100_000
 		b.close()

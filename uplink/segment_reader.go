@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sort"
 
 	"github.com/cairnstorage/cairn/proto/erasure"
 	"github.com/cairnstorage/cairn/proto/merkle"
@@ -23,10 +24,11 @@ type segmentReader struct {
 	root   merkle.Hash
 	cipher *seal.Segment
 
-	index  uint32 // of the extent in the object
-	start  int64  // of the extent in the object, in plaintext bytes
-	length int64  // of the extent
-	offset int64  // of the extent in the segment
+	index  uint32       // of the extent in the object
+	start  int64        // of the extent in the object, in plaintext bytes
+	length int64        // of the extent
+	offset int64        // of the extent in the segment
+	blocks []seal.Block // of an extent of a pack
 }
 
 // end is the place in the object after the extent.
@@ -57,6 +59,9 @@ type span struct {
 // span cuts the beginning off the range [from, to) of the object: up to so many
 // whole stripes, or chunks of one stripe.
 func (s *segmentReader) span(from, to int64, stripes int) *span {
+	if s.blocks != nil {
+		return s.blockSpan(from, to)
+	}
 	k := int64(s.layout.Required)
 	from, to = from-s.start+s.offset, min(to, s.end())-s.start+s.offset
 	first, _ := seal.Locate(s.layout, from)
@@ -82,6 +87,20 @@ func (s *segmentReader) span(from, to int64, stripes int) *span {
 	}
 }
 
+// blockSpan cuts the beginning off a range of an object that is packed: what lies
+// in one block.
+func (s *segmentReader) blockSpan(from, to int64) *span {
+	i := sort.Search(len(s.blocks), func(i int) bool { return s.blocks[i].Start > from }) - 1
+	b, k := &s.blocks[i], int64(s.layout.Required)
+	return &span{
+		window: &window{
+			segment: s, first: int(b.Chunk / k), stripes: 1, wanted: []int{int(b.Chunk % k)}, block: b, number: i,
+		},
+		skip: int(from - b.Start), length: int(min(to, b.Start+int64(b.Plain())) - from),
+		ready: make(chan struct{}),
+	}
+}
+
 // need is how many buffers the span takes: for its pieces, and for plaintext.
 func (sp *span) need() int { return 2 * len(sp.window.wanted) }
 
@@ -100,7 +119,7 @@ func (w *window) chunk(i int) []byte {
 	if row >= w.stripes {
 		return nil
 	}
-	size := w.segment.layout.ChunkSize(w.first + row)
+	size := w.chunkSize(row)
 	return w.plain[i%len(w.wanted)].chunk(row, size)[:size-seal.Overhead]
 }
 

@@ -11,15 +11,15 @@ import (
 	"github.com/cairnstorage/cairn/uplink/internal/seal"
 )
 
-// A segmentWriter turns batches of plaintext into the shards of one segment.
-// Batches are sealed, coded and hashed in parallel and delivered in order. The
+// A segmentWriter turns batches into the shards of one segment. Batches are
+// sealed, coded and hashed in parallel and delivered in order. The
 // data chunks are kept until the segment is stored, in case it has to be
 // delivered to another group.
 type segmentWriter struct {
 	id       order.SegmentID
 	scheme   erasure.Scheme
 	coder    *erasure.Coder
-	cipher   *seal.Segment
+	seal     sealing
 	stripes  int           // at most
 	plain    int64         // bytes
 	first    *delivery     // takes the chunks as they are coded
@@ -37,9 +37,22 @@ type segmentWriter struct {
 	closed  bool   // no further batches will come
 }
 
-func newSegmentWriter(id order.SegmentID, session *putSession, cipher *seal.Segment, stripes int) *segmentWriter {
+// sealing puts ciphertext into the data chunks of a stripe.
+type sealing func(chunks [][]byte, stripe int)
+
+// sealer seals chunks of plaintext where they lie.
+func sealer(cipher *seal.Segment) sealing {
+	return func(chunks [][]byte, stripe int) {
+		for slot, chunk := range chunks {
+			plain := chunk[:len(chunk)-seal.Overhead]
+			cipher.Seal(chunk[:0], plain, uint64(stripe*len(chunks)+slot))
+		}
+	}
+}
+
+func newSegmentWriter(id order.SegmentID, session *putSession, how sealing, stripes int) *segmentWriter {
 	s := &segmentWriter{
-		id: id, scheme: session.scheme(), coder: session.coder, cipher: cipher,
+		id: id, scheme: session.scheme(), coder: session.coder, seal: how,
 		stripes: stripes, complete: make(chan struct{}),
 	}
 	s.first = session.deliver(s)
@@ -107,14 +120,6 @@ func (s *segmentWriter) code(b *batch) error {
 		b.hash(chunks, hasher)
 	}
 	return nil
-}
-
-// seal encrypts the data chunks of a stripe where they lie.
-func (s *segmentWriter) seal(chunks [][]byte, stripe int) {
-	for slot, chunk := range chunks {
-		plain := chunk[:len(chunk)-seal.Overhead]
-		s.cipher.Seal(chunk[:0], plain, uint64(stripe*s.scheme.Required+slot))
-	}
 }
 
 // send marks a batch as coded and gives the slots all that are next in order.

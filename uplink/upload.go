@@ -3,7 +3,6 @@ package uplink
 import (
 	"context"
 	"io"
-	"runtime"
 	"sync"
 	"time"
 
@@ -24,16 +23,13 @@ type UploadOptions struct {
 // whole; an Upload that is not committed has to be aborted. It is for one
 // goroutine, but Abort may be called from any.
 type Upload struct {
-	p       *Project
-	t       *transfers
+	carrier
 	name    name
 	options UploadOptions
 	content keys.Content
 	memory  *share
-	ctx     context.Context // ends with the upload or, before, with its failure
 	fail    context.CancelCauseFunc
 	tasks   sync.WaitGroup
-	coding  chan struct{} // holds a token for each batch being filled or coded
 
 	using   sync.Mutex // held by the methods of an Upload
 	size    int64      // plaintext bytes
@@ -47,9 +43,7 @@ type Upload struct {
 	open    *segmentWriter // takes the next batch; nil: a new one does
 	idle    *time.Timer    // closes it when the source yields nothing
 
-	placing sync.Mutex
-	session *putSession  // where new segments go
-	placed  []*placement // of each segment, in the object's order
+	placed []*placement // of each segment, in the object's order; guarded by placing
 
 	committing sync.Mutex
 	upload     []byte // as the satellite knows it, once it does
@@ -70,8 +64,8 @@ func (p *Project) Upload(ctx context.Context, bucket, key string, o UploadOption
 	if o.Modified.IsZero() {
 		o.Modified = p.now()
 	}
-	u := &Upload{p: p, t: p.transfers, name: n, options: o, content: content,
-		memory: p.transfers.put.share(), coding: make(chan struct{}, runtime.GOMAXPROCS(0)+1)}
+	u := &Upload{carrier: carrier{p: p, t: p.transfers, coding: newCoding()}, name: n, options: o, content: content,
+		memory: p.transfers.put.share()}
 	u.ctx, u.fail = context.WithCancelCause(ctx)
 	if _, err := seal.Secret(n.metadata, u.secret(), p.rand); err != nil { // better now than after the data
 		u.Abort()
@@ -229,7 +223,7 @@ func (u *Upload) commit() (Object, error) {
 	if err := u.await(); err != nil { // Success receipts for each segment
 		return Object{}, err
 	}
-	u.linger() // stragglers may still hand in theirs
+	u.linger(u.placed) // stragglers may still hand in theirs
 	return u.commitSegments()
 }
 
@@ -283,9 +277,7 @@ func (u *Upload) end(why error) {
 		o.segment.release()
 	}
 	u.memory.close()
-	if u.session != nil {
-		u.t.parkPut(u.session)
-	}
+	u.park()
 	if failed {
 		u.abandon()
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cairnstorage/cairn/proto/ident"
+	"github.com/cairnstorage/cairn/uplink/internal/seal"
 )
 
 const (
@@ -19,7 +20,8 @@ const (
 )
 
 // A window is a few whole stripes of a segment being read, or some chunks of
-// one stripe. It has the chunks of each slot in one piece.
+// one stripe, or a block of a pack and what lies beside it in the other chunks
+// of its stripe. It has the chunks of each slot in one piece.
 type window struct {
 	segment *segmentReader
 	session *getSession
@@ -27,7 +29,9 @@ type window struct {
 	spare   []*buffer // for pieces and plaintext
 	first   int       // stripe
 	stripes int
-	wanted  []int // data slots whose plaintext is asked for, ascending
+	wanted  []int       // data slots whose plaintext is asked for, ascending
+	block   *seal.Block // all there is of each chunk; nil: whole chunks
+	number  int         // of the block in its extent
 
 	pieces   []piece         // by slot
 	decoded  map[int]*buffer // by slot, of those that are not here
@@ -126,7 +130,7 @@ func (w *window) ask(slots []int) {
 }
 
 func (w *window) request(slot int, into *buffer) *request {
-	q := &request{segment: w.segment.id, offset: w.segment.layout.ShardOffset(w.first), into: into.payload()[:w.size()]}
+	q := &request{segment: w.segment.id, offset: w.offset(0), into: into.payload()[:w.size()]}
 	q.done = func(err error) {
 		into.release()
 		w.arrivals <- arrival{slot, q, err}
@@ -145,10 +149,35 @@ func (w *window) buffer() *buffer {
 	return w.memory.force()
 }
 
+// chunkSize is the bytes of a chunk in a row.
+func (w *window) chunkSize(row int) int {
+	if w.block != nil {
+		return w.block.Size
+	}
+	return w.segment.layout.ChunkSize(w.first + row)
+}
+
+// offset is where in its shard a chunk in a row begins.
+func (w *window) offset(row int) int64 {
+	offset := w.segment.layout.ShardOffset(w.first + row)
+	if w.block != nil {
+		offset += int64(w.block.Within)
+	}
+	return offset
+}
+
+// index is what the cipher knows a chunk by.
+func (w *window) index(at place) uint64 {
+	if w.block != nil {
+		return uint64(w.number)
+	}
+	return uint64((w.first+at.row)*w.required() + at.slot)
+}
+
 // size is the bytes of a piece.
 func (w *window) size() int {
-	layout, last := w.segment.layout, w.first+w.stripes-1
-	return int(layout.ShardOffset(last)-layout.ShardOffset(w.first)) + layout.ChunkSize(last)
+	last := w.stripes - 1
+	return int(w.offset(last)-w.offset(0)) + w.chunkSize(last)
 }
 
 // collect waits for the pieces that are needed: those of the wanted slots, or
@@ -280,7 +309,7 @@ func (w *window) decode() error {
 	}
 	chunks := make([][]byte, w.segment.layout.Total)
 	for row := 0; row < w.stripes && len(lost) > 0; row++ {
-		size := w.segment.layout.ChunkSize(w.first + row)
+		size := w.chunkSize(row)
 		for slot := range chunks {
 			chunks[slot] = nil
 			if w.pieces[slot].state == pieceHere {
@@ -314,7 +343,7 @@ type place struct{ row, slot int }
 // decrypt opens every wanted chunk. If one does not open, it says which.
 func (w *window) decrypt() (bad place, ok bool) {
 	for row := range w.stripes {
-		size := w.segment.layout.ChunkSize(w.first + row)
+		size := w.chunkSize(row)
 		for i, slot := range w.wanted {
 			from := w.decoded[slot]
 			if from == nil {
@@ -323,9 +352,9 @@ func (w *window) decrypt() (bad place, ok bool) {
 			if i == len(w.plain) {
 				w.plain = append(w.plain, w.buffer())
 			}
-			index := uint64((w.first+row)*w.required() + slot)
-			if _, err := w.segment.cipher.Open(w.plain[i].chunk(row, size)[:0], from.chunk(row, size), index); err != nil {
-				return place{row, slot}, false
+			at := place{row, slot}
+			if _, err := w.segment.cipher.Open(w.plain[i].chunk(row, size)[:0], from.chunk(row, size), w.index(at)); err != nil {
+				return at, false
 			}
 		}
 	}

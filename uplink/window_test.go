@@ -135,7 +135,7 @@ func fakeSegment(t *testing.T, data []byte) (*segmentReader, *getSession, []*fak
 // codeShards makes the shards of data as an upload does.
 func codeShards(t *testing.T, data []byte, scheme erasure.Scheme, coder *erasure.Coder, cipher *seal.Segment, holders []*fakeHolder) erasure.Layout {
 	t.Helper()
-	w := &segmentWriter{scheme: scheme, coder: coder, cipher: cipher}
+	w := &segmentWriter{scheme: scheme, coder: coder, seal: sealer(cipher)}
 	memory := newPool(1 << 30).share()
 	first := 0
 	for len(data) > 0 {

@@ -98,6 +98,7 @@ type ObjectSecret struct {
 	Size          uint64                 `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`                              // plaintext bytes, against truncation
 	Modified      int64                  `protobuf:"varint,3,opt,name=modified,proto3" json:"modified,omitempty"`                      // Unix milliseconds, as the uploader says
 	Metadata      map[string]string      `protobuf:"bytes,4,rep,name=metadata,proto3" json:"metadata,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Packed        bool                   `protobuf:"varint,5,opt,name=packed,proto3" json:"packed,omitempty"` // the content is an extent of a pack (SPEC.md, "Keys and sealing")
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -160,6 +161,13 @@ func (x *ObjectSecret) GetMetadata() map[string]string {
 	return nil
 }
 
+func (x *ObjectSecret) GetPacked() bool {
+	if x != nil {
+		return x.Packed
+	}
+	return false
+}
+
 var File_uplink_proto protoreflect.FileDescriptor
 
 const file_uplink_proto_rawDesc = "" +
@@ -169,13 +177,14 @@ const file_uplink_proto_rawDesc = "" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x1c\n" +
 	"\tsatellite\x18\x02 \x01(\tR\tsatellite\x12\x17\n" +
 	"\aapi_key\x18\x03 \x01(\fR\x06apiKey\x12\x19\n" +
-	"\broot_key\x18\x04 \x01(\fR\arootKey\"\xde\x01\n" +
+	"\broot_key\x18\x04 \x01(\fR\arootKey\"\xf6\x01\n" +
 	"\fObjectSecret\x12\x1f\n" +
 	"\vcontent_key\x18\x01 \x01(\fR\n" +
 	"contentKey\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x04R\x04size\x12\x1a\n" +
 	"\bmodified\x18\x03 \x01(\x03R\bmodified\x12@\n" +
-	"\bmetadata\x18\x04 \x03(\v2$.cairn.v1.ObjectSecret.MetadataEntryR\bmetadata\x1a;\n" +
+	"\bmetadata\x18\x04 \x03(\v2$.cairn.v1.ObjectSecret.MetadataEntryR\bmetadata\x12\x16\n" +
+	"\x06packed\x18\x05 \x01(\bR\x06packed\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B+Z)github.com/cairnstorage/cairn/proto/pb;pbb\x06proto3"

@@ -2,7 +2,7 @@
 // of an access grant, which yields a key for each bucket, name component and
 // object name; and the content key of an object, which is random, is kept
 // sealed under the key of the object's name, and yields the keys of its
-// segments. SPEC.md ("Keys") holds the derivations.
+// segments, or of its extent in a pack. SPEC.md ("Keys") holds the derivations.
 package keys
 
 import (
@@ -27,6 +27,7 @@ const (
 	infoName      = "cairn/v1/name"
 	infoMetadata  = "cairn/v1/metadata"
 	infoSegment   = "cairn/v1/segment"
+	infoExtent    = "cairn/v1/extent"
 	infoInline    = "cairn/v1/inline"
 )
 
@@ -72,12 +73,22 @@ func NewContent(rand io.Reader) (Content, error) {
 // is where in the object its plaintext begins, in bytes: a segment that is taken
 // for another one, or put in another place, does not open.
 func (c Content) Segment(id [16]byte, position uint64) [Size]byte {
-	info := make([]byte, 0, len(infoSegment)+1+len(id)+8)
-	info = append(info, infoSegment...)
-	info = append(info, 0)
-	info = append(info, id[:]...)
-	info = binary.BigEndian.AppendUint64(info, position)
-	return [Size]byte(derive(c[:], string(info), Size))
+	return c.within(infoSegment, id, position)
+}
+
+// Extent derives the key of an object's extent in the pack with this id, at
+// this offset of its ciphertext.
+func (c Content) Extent(id [16]byte, offset uint64) [Size]byte {
+	return c.within(infoExtent, id, offset)
+}
+
+func (c Content) within(info string, id [16]byte, place uint64) [Size]byte {
+	b := make([]byte, 0, len(info)+1+len(id)+8)
+	b = append(b, info...)
+	b = append(b, 0)
+	b = append(b, id[:]...)
+	b = binary.BigEndian.AppendUint64(b, place)
+	return [Size]byte(derive(c[:], string(b), Size))
 }
 
 // Inline derives the key of an object that is stored in its metadata.

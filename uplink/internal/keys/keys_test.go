@@ -111,6 +111,7 @@ func TestDistinct(t *testing.T) {
 		for _, id := range [][16]byte{{}, {1}, {15: 1}} {
 			for _, position := range []uint64{0, 1, 1 << 32, 1 << 63} {
 				add("segment", c.Segment(id, position))
+				add("extent", c.Extent(id, position))
 			}
 		}
 	}

@@ -46,6 +46,13 @@ func NewSegment(content keys.Content, id [16]byte, position uint64) *Segment {
 	return &Segment{aead: newGCM(content.Segment(id, position))}
 }
 
+// NewExtent returns the cipher of an object's extent in the pack with this id, at
+// this offset of its ciphertext. Where others have a chunk of the segment it has
+// a block of the extent.
+func NewExtent(content keys.Content, id [16]byte, offset uint64) *Segment {
+	return &Segment{aead: newGCM(content.Extent(id, offset))}
+}
+
 // Seal appends the sealed chunk to dst. The index counts the data chunks of the
 // segment: stripe · required + slot. An index is sealed at most once under a
 // segment id, or with the same plaintext. To seal in place, give chunk[:0] and

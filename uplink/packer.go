@@ -1,0 +1,228 @@
+package uplink
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/cairnstorage/cairn/proto/pb"
+)
+
+// MaxPacked is the largest content that a Packer stores with others, in bytes.
+const MaxPacked = 1 << 20
+
+// packsUnderWay is how many packs of a Packer are being stored at a time.
+const packsUnderWay = 2
+
+// A Packer stores many small objects at little cost each: it gathers them, sends
+// them to the nodes as one segment, a pack, and has them appear by one call to
+// the satellite. An object that came by a Packer is like any other. It is safe
+// for concurrent use.
+type Packer struct {
+	p      *Project
+	ctx    context.Context
+	coding chan struct{} // see carrier
+	under  chan struct{} // holds a token for each pack being stored
+	limits packLimits
+
+	mu   sync.Mutex
+	open *pack // takes the next file
+
+	flushing sync.Mutex
+	outcome  sync.Mutex
+	failed   int
+	first    error // of those that failed
+}
+
+// NewPacker begins to store objects. The context bounds all that is done; when
+// it ends, what does not exist yet will not.
+func (p *Project) NewPacker(ctx context.Context) *Packer {
+	return &Packer{
+		p: p, ctx: ctx, coding: newCoding(), under: make(chan struct{}, packsUnderWay),
+		limits: packLimits{bytes: packBytes, objects: packObjects, metadata: packMetadata},
+	}
+}
+
+// Add takes in all that r yields as an object, which is stored by the next Flush
+// at the latest. Then done, unless it is nil, is told what came of it, once,
+// often from another goroutine; it must not use the Packer. Content of more than
+// MaxPacked is stored on its own before Add returns.
+//
+// An error is about this object: it was not taken in, nothing of it is left, and
+// done will not be called. Errors: ErrName, those of r, and for large content
+// those of Upload and Commit.
+func (k *Packer) Add(bucket, key string, r io.Reader, o UploadOptions, done func(Object, error)) error {
+	n, err := k.p.name(bucket, key)
+	if err != nil {
+		return err
+	}
+	plain, more, err := readSmall(r, o.Size)
+	switch {
+	case err != nil:
+		return n.at(err, "upload")
+	case k.ctx.Err() != nil:
+		return n.at(context.Cause(k.ctx), "upload")
+	case more:
+		return k.alone(n, plain, r, o, done)
+	}
+	f, err := k.p.newPackedFile(n, plain, o)
+	if err != nil {
+		return n.at(err, "upload")
+	}
+	f.done = done
+	k.add(f)
+	return nil
+}
+
+// readSmall reads content that may be packed, or the beginning of more.
+func readSmall(r io.Reader, expected int64) (plain []byte, more bool, err error) {
+	if expected < 0 || expected > MaxPacked {
+		expected = MaxPacked
+	}
+	plain = make([]byte, 0, expected+1) // and a byte to see the end
+	for len(plain) <= MaxPacked {
+		if len(plain) == cap(plain) {
+			plain = append(plain, 0)[:len(plain)]
+		}
+		n, err := r.Read(plain[len(plain):min(cap(plain), MaxPacked+1)])
+		plain = plain[:len(plain)+n]
+		if err == io.EOF {
+			return plain, false, nil
+		}
+		if err != nil {
+			return nil, false, err
+		}
+	}
+	return plain, true, nil
+}
+
+// alone stores an object that is too large to be packed.
+func (k *Packer) alone(n name, head []byte, r io.Reader, o UploadOptions, done func(Object, error)) error {
+	u, err := k.p.Upload(k.ctx, n.bucket, n.key, o)
+	if err != nil {
+		return err
+	}
+	if _, err = u.Write(head); err == nil {
+		_, err = u.ReadFrom(r)
+	}
+	if err != nil {
+		_ = u.Abort() // why it failed matters more
+		return err
+	}
+	object, err := u.Commit(k.ctx)
+	if err == nil && done != nil {
+		done(object, nil)
+	}
+	return err
+}
+
+// add puts a file into the open pack, and sends that off before if it is full.
+func (k *Packer) add(f *packedFile) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.open != nil && !k.open.fits(f, k.limits) {
+		k.send()
+	}
+	if k.open == nil {
+		k.open = new(pack)
+	}
+	k.open.add(f)
+}
+
+// send has the open pack stored once there are not too many under way. The
+// caller holds the lock.
+func (k *Packer) send() {
+	pk := k.open
+	k.open = nil
+	select {
+	case k.under <- struct{}{}:
+	case <-k.ctx.Done():
+		k.settle(pk, nil, context.Cause(k.ctx))
+		return
+	}
+	go func() {
+		defer func() { <-k.under }()
+		objects, err := k.store(pk)
+		k.settle(pk, objects, err)
+	}()
+}
+
+// store is the life of a pack: its files go to the nodes as one segment, and
+// when that is durable they appear.
+func (k *Packer) store(pk *pack) (*pb.CommitObjectsResponse, error) {
+	if err := k.ctx.Err(); err != nil {
+		return nil, context.Cause(k.ctx)
+	}
+	req := &pb.CommitObjectsRequest{Nonce: make([]byte, 16)}
+	if _, err := io.ReadFull(k.p.rand, req.Nonce); err != nil {
+		return nil, fmt.Errorf("draw a nonce: %w", err)
+	}
+	if len(pk.packed) > 0 {
+		segment, err := k.carry(pk)
+		if err != nil {
+			return nil, err
+		}
+		req.Segments = append(req.Segments, segment)
+	}
+	for _, f := range pk.files {
+		req.Objects = append(req.Objects, f.message(pk.id[:]))
+	}
+	res, err := k.p.sat.CommitObjects(k.ctx, req)
+	if err == nil && len(res.Objects) != len(req.Objects) {
+		err = fmt.Errorf("%w: the satellite answered for %d of %d objects", ErrCorrupt, len(res.Objects), len(req.Objects))
+	}
+	return res, err
+}
+
+// settle tells what came of the files of a pack.
+func (k *Packer) settle(pk *pack, res *pb.CommitObjectsResponse, err error) {
+	for i, f := range pk.files {
+		object, err := f.result(res, i, err)
+		if err != nil {
+			k.note(err)
+		}
+		if f.done != nil {
+			f.done(object, err)
+		}
+	}
+}
+
+func (k *Packer) note(err error) {
+	k.outcome.Lock()
+	defer k.outcome.Unlock()
+	if k.failed++; k.first == nil {
+		k.first = err
+	}
+}
+
+// Flush stores what was added and waits until all of it is. The error is about
+// objects that could not be stored since the last Flush.
+func (k *Packer) Flush() error {
+	k.mu.Lock()
+	if k.open != nil {
+		k.send()
+	}
+	k.mu.Unlock()
+	k.await()
+	k.outcome.Lock()
+	defer k.outcome.Unlock()
+	failed, first := k.failed, k.first
+	k.failed, k.first = 0, nil
+	if failed > 1 {
+		return fmt.Errorf("%d objects were not stored, the first: %w", failed, first)
+	}
+	return first
+}
+
+// await waits until no pack is under way.
+func (k *Packer) await() {
+	k.flushing.Lock()
+	defer k.flushing.Unlock()
+	for range cap(k.under) {
+		k.under <- struct{}{}
+	}
+	for range cap(k.under) {
+		<-k.under
+	}
+}
