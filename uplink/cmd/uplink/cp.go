@@ -32,7 +32,8 @@ With -r all that is below a directory or prefix goes below the target, which is
 made if it does not exist: 'uplink cp -r photos cairn://b/2026/' makes
 cairn://b/2026/a.jpg of photos/a.jpg. Of several sources, each goes below its own
 name there. Symbolic links and special files are skipped. Between two URLs the
-satellite copies, and no data moves.
+satellite copies, and no data moves. Small files are stored together: that is
+fast, and each is an object of its own all the same.
 
 A downloaded file takes its place when it is whole; nothing is left of one that
 fails or is interrupted. Only a process that is killed (kill -9) leaves a file
@@ -93,6 +94,9 @@ type copier struct {
 	move bool
 	part byteRange
 	meta map[string]string
+
+	batch  *batch         // of many jobs
+	packer *uplink.Packer // takes the small files of these; nil when nothing is uploaded
 }
 
 func (a *app) copy(cmd *cobra.Command, args []string, o *copyOptions, move bool) error {
@@ -189,7 +193,10 @@ func (c *copier) all(ctx context.Context, sources []location, to location, way d
 		return c.one(ctx, sources[0], to, isDir, way)
 	}
 	b := newBatch(ctx, c.parallel, c.show, doing)
-	b.writes = way == upload
+	b.writes, c.batch = way == upload, b
+	if way == upload {
+		c.packer = c.p.NewPacker(b.ctx)
+	}
 	var err error
 	for _, from := range sources {
 		if !c.recursive {
@@ -200,6 +207,10 @@ func (c *copier) all(ctx context.Context, sources []location, to location, way d
 		if err != nil {
 			break
 		}
+	}
+	if c.packer != nil {
+		_ = b.group.Wait()   // which adds to it
+		_ = c.packer.Flush() // what fails is reported one by one
 	}
 	return b.wait(err)
 }

@@ -2,8 +2,24 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 )
+
+// wholeReader reads from a file and fails at its end if that comes too early.
+type wholeReader struct {
+	r    io.Reader
+	left int64 // bytes expected
+}
+
+func (w *wholeReader) Read(p []byte) (int, error) {
+	n, err := w.r.Read(p)
+	w.left -= int64(n)
+	if err == io.EOF && w.left > 0 {
+		err = fmt.Errorf("the file became shorter while it was read: %d bytes are missing", w.left)
+	}
+	return n, err
+}
 
 // contextReader reads from r until ctx ends, though a read from a terminal or
 // pipe cannot be interrupted: it is left behind. A copy a read is the price.

@@ -36,6 +36,9 @@ func (c *copier) do(ctx context.Context, j job, way direction, into *localTree) 
 		c.show.did(e)
 		return nil
 	}
+	if way == upload && c.packer != nil && 0 <= j.size && j.size <= uplink.MaxPacked {
+		return c.pack(j, e)
+	}
 	var err error
 	switch way {
 	case upload:
@@ -68,6 +71,8 @@ func (c *copier) upload(ctx context.Context, j job) (size int64, err error) {
 	}
 	if j.size < 0 { // a pipe or terminal, which may keep us waiting
 		in = &contextReader{ctx: ctx, r: in}
+	} else {
+		in = &wholeReader{r: in, left: j.size}
 	}
 	m := c.show.meter(j.from.String(), j.size)
 	defer func() { m.done(err) }()
@@ -79,6 +84,39 @@ func (c *copier) upload(ctx context.Context, j job) (size int64, err error) {
 		return size, removeRead(j.from.path, read)
 	}
 	return size, nil
+}
+
+// pack copies a small local file to an object, together with others. It returns
+// when the file is read; what came of it is shown once that is known.
+func (c *copier) pack(j job, e event) error {
+	file, err := os.Open(j.from.path)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	read, err := file.Stat()
+	if err != nil {
+		return err
+	}
+	m := c.show.meter(j.from.String(), j.size)
+	in := &wholeReader{r: m.reader(file), left: j.size}
+	o := uplink.UploadOptions{Metadata: c.meta, Size: j.size, Modified: j.modified}
+	err = c.packer.Add(j.to.bucket, j.to.key, in, o, func(object uplink.Object, err error) {
+		if err == nil && c.move {
+			err = removeRead(j.from.path, read)
+		}
+		m.done(err)
+		if err != nil {
+			c.batch.fail(j.from.String(), err)
+			return
+		}
+		*e.Size = object.Size
+		c.show.did(e)
+	})
+	if err != nil {
+		m.done(err)
+	}
+	return err
 }
 
 // removeRead removes a file that was read, unless its name leads to something
@@ -107,9 +145,6 @@ func put(ctx context.Context, p *uplink.Project, to location, o uplink.UploadOpt
 		return 0, err
 	}
 	n, err := io.Copy(up, in)
-	if err == nil && n < o.Size {
-		err = fmt.Errorf("the file became shorter while it was read: %d bytes instead of %d", n, o.Size)
-	}
 	if err == nil {
 		err = ctx.Err()
 	}
