@@ -12,6 +12,8 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
 
 	"github.com/cairnstorage/cairn/deploy/procnet"
 )
@@ -23,6 +25,13 @@ type options struct {
 	size   int64
 	rounds int
 	keys   int
+	files  int
+	only   string
+}
+
+// measures tells whether a part was asked for.
+func (o options) measures(part string) bool {
+	return o.only == "" || slices.Contains(strings.Split(o.only, ","), part)
 }
 
 // Report is all that a run measured, as -o json prints it.
@@ -32,6 +41,7 @@ type Report struct {
 	Bounds    []Bound    `json:"bounds"`
 	Transfers []Transfer `json:"transfers"`
 	Objects   []Objects  `json:"objects"`
+	Files     []Files    `json:"files"`
 	Listing   Listing    `json:"listing"`
 }
 
@@ -42,8 +52,10 @@ func main() {
 	flag.Int64Var(&o.size, "size", 256, "MiB to upload and download")
 	flag.IntVar(&o.rounds, "rounds", 3, "rounds of each transfer; medians are reported")
 	flag.IntVar(&o.keys, "keys", 10_000, "keys to list")
+	flag.IntVar(&o.files, "files", 10_000, "files of 4 to 64 KiB to copy")
+	flag.StringVar(&o.only, "only", "", "measure only some of transfers, objects, files and listing, separated by commas")
 	flag.Parse()
-	if flag.NArg() > 0 || o.size < 1 || o.rounds < 1 || o.keys < 1 || (o.format != "text" && o.format != "json") {
+	if flag.NArg() > 0 || o.size < 1 || o.rounds < 1 || o.keys < 1 || o.files < 1 || (o.format != "text" && o.format != "json") {
 		flag.Usage()
 		os.Exit(2)
 	}
@@ -112,21 +124,30 @@ func (r *Report) measure(ctx context.Context, o options, bin, dir, scheme string
 	if _, err := network.RunUplink(ctx, "mb", "cairn://bench"); err != nil {
 		return err
 	}
-	progress("%s: upload and download of %d MiB", scheme, o.size)
-	transfers, err := measureTransfers(ctx, network, bound, dir, o.size<<20, o.rounds)
-	if err != nil {
-		return err
+	if o.measures("transfers") {
+		progress("%s: upload and download of %d MiB", scheme, o.size)
+		transfers, err := measureTransfers(ctx, network, bound, dir, o.size<<20, o.rounds)
+		if err != nil {
+			return err
+		}
+		r.Transfers = append(r.Transfers, transfers...)
 	}
-	r.Transfers = append(r.Transfers, transfers...)
-	if !full {
-		return nil
+	if full && o.measures("objects") {
+		progress("%s: small objects", scheme)
+		if r.Objects, err = measureObjects(ctx, network); err != nil {
+			return err
+		}
 	}
-	progress("%s: small objects", scheme)
-	if r.Objects, err = measureObjects(ctx, network); err != nil {
-		return err
+	if full && o.measures("files") {
+		progress("%s: copies of %d files", scheme, o.files)
+		if r.Files, err = measureFiles(ctx, network, dir, o.files, o.rounds); err != nil {
+			return err
+		}
 	}
-	progress("%s: list of %d keys", scheme, o.keys)
-	r.Listing, err = measureListing(ctx, network, o.keys)
+	if full && o.measures("listing") {
+		progress("%s: list of %d keys", scheme, o.keys)
+		r.Listing, err = measureListing(ctx, network, o.keys)
+	}
 	return err
 }
 
