@@ -2,8 +2,10 @@ package satellite
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"time"
 
@@ -35,6 +37,7 @@ type inquiry struct {
 	owed     []debt
 	files    [][]byte // evidence
 	forgave  bool
+	answered bool // something, be it that it lacks what was asked for
 }
 
 // audit audits a node and has its standing follow from that. What the node does
@@ -44,19 +47,40 @@ func (a *auditor) audit(ctx context.Context, n *audited) error {
 	if err := q.draw(ctx); err != nil {
 		return err
 	}
-	if len(q.asked) == 0 { // it claims nothing, and owes nothing any more
-		return q.settle(ctx)
-	}
-	if failed := q.ask(ctx); failed != 0 {
-		if ctx.Err() != nil {
-			return nil // the satellite is stopped; the node is not to blame
+	probing := len(q.asked) == 0 // it claims nothing, and owes nothing any more
+	if probing {
+		if !a.registry.standing(n.id).MustAnswer() {
+			return q.settle(ctx)
 		}
+		q.probe()
+	}
+	failed := q.ask(ctx)
+	if failed != 0 && ctx.Err() != nil {
+		return nil // the satellite is stopped; the node is not to blame
+	}
+	switch {
+	case probing:
+		q.answered = failed == 0
+	case failed != 0:
 		q.unanswered(failed)
-	} else if err := q.judge(ctx); err != nil {
-		return err
+	default:
+		if err := q.judge(ctx); err != nil {
+			return err
+		}
 	}
 	return q.settle(ctx)
 }
+
+// probe asks for a shard that nobody has. A node that was suspended for its
+// silence may have lost all its slots since: if it is there again, it says as much.
+func (q *inquiry) probe() {
+	c := order.Challenge{Group: math.MaxUint32, Seq: 1, Layout: probeLayout}
+	binary.BigEndian.PutUint64(c.Segment[:], q.random.Uint64()|1)
+	q.asked = append(q.asked, asked{Challenge: c})
+}
+
+// probeLayout is that of the smallest of segments.
+var probeLayout = erasure.Layout{Required: 1, Total: 2, Size: erasure.ChunkAlign}
 
 // draw draws the challenges: debts first.
 func (q *inquiry) draw(ctx context.Context) error {
@@ -215,7 +239,9 @@ func (q *inquiry) owe(i int) {
 // judge reaches a verdict on every answer.
 func (q *inquiry) judge(ctx context.Context) error {
 	for i := range q.asked {
-		switch v := audit.Judge(q.asked[i].Challenge, q.answers[i]); v {
+		v := audit.Judge(q.asked[i].Challenge, q.answers[i])
+		q.answered = q.answered || v != audit.Unavailable
+		switch v {
 		case audit.Missing:
 			if err := q.hear(ctx, i); err != nil {
 				return err
@@ -323,6 +349,9 @@ func (q *inquiry) settle(ctx context.Context) error {
 	var since time.Time // of the oldest debt
 	if len(q.owed) > 0 {
 		since = q.owed[0].since
+	}
+	if q.answered {
+		q.registry.answered(q.node.id)
 	}
 	q.registry.judged(q.node.id, since, q.verdicts...)
 	q.node.due = q.next(q.node, failures > 0, q.random)

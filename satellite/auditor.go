@@ -169,10 +169,10 @@ func (a *auditor) begin() (due []*audited) {
 	return due
 }
 
-// first is when a node is audited first: at once when it is new, and at any time
-// within an interval when only the satellite is.
+// first is when a node is audited first: at once when it is new or not back before
+// it answers, and at any time within an interval when only the satellite is new.
 func (a *auditor) first(n presence, now time.Time) time.Time {
-	if n.vetting {
+	if n.vetting || n.mustAnswer {
 		return now
 	}
 	return now.Add(time.Duration(a.seeded().Int64N(int64(a.interval))))
@@ -201,11 +201,11 @@ func (a *auditor) newRand() *rand.Rand {
 
 // next is when a node is to be audited again: at a moment that it cannot foresee.
 func (a *auditor) next(n *audited, failed bool, random *rand.Rand) time.Time {
-	interval := a.interval
+	interval, s := a.interval, a.registry.standing(n.id)
 	switch {
 	case failed:
 		return a.now().Add(interval / soonerInDoubt)
-	case len(n.owed) > 0 || a.registry.standing(n.id).State == audit.Vetting:
+	case len(n.owed) > 0 || s.State == audit.Vetting || s.MustAnswer():
 		interval /= soonerInVetting
 	}
 	return a.now().Add(interval/2 + time.Duration(random.Int64N(int64(interval)+1)))
@@ -213,8 +213,9 @@ func (a *auditor) next(n *audited, failed bool, random *rand.Rand) time.Time {
 
 // presence is a node that is there.
 type presence struct {
-	id      ident.ID
-	vetting bool
+	id         ident.ID
+	vetting    bool
+	mustAnswer bool
 }
 
 // there returns the nodes that are online.
@@ -224,7 +225,7 @@ func (r *registry) there() (list []presence) {
 	now := r.now()
 	for id, n := range r.nodes {
 		if r.isOnline(n, now) {
-			list = append(list, presence{id, n.standing.State == audit.Vetting})
+			list = append(list, presence{id, n.standing.State == audit.Vetting, n.standing.MustAnswer()})
 		}
 	}
 	slices.SortFunc(list, func(a, b presence) int { return slices.Compare(a.id[:], b.id[:]) })

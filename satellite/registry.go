@@ -84,6 +84,7 @@ type node struct {
 
 	standing       meta.Standing
 	standingStored time.Time
+	answered       bool // something, since it was suspended
 	turned         bool // its state changed, which should be stored soon
 }
 

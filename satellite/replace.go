@@ -13,11 +13,17 @@ import (
 )
 
 // act has slots change hands as decided. What fails is tried again with the next
-// look.
+// look. What nodes are deprived for is durable before: a node that has no slot
+// any more can hardly be found guilty again.
 func (r *repairer) act(ctx context.Context, all []*group, decided []repair.Replacement) error {
 	byGroup := make(map[uint32][]repair.Replacement)
 	for _, d := range decided {
 		byGroup[d.Group] = append(byGroup[d.Group], d)
+	}
+	if len(decided) > 0 {
+		if err := r.registry.storeStandings(ctx, false); err != nil {
+			return err
+		}
 	}
 	var errs []error
 	for _, g := range all {

@@ -53,7 +53,7 @@ func (r *registry) step(n *node, now time.Time) {
 		present = now
 	}
 	facts := audit.Facts{
-		Now: now, FirstSeen: n.FirstSeen, LastPresent: present, Owed: s.Owed, Listening: r.listening,
+		Now: now, FirstSeen: n.FirstSeen, LastPresent: present, Owed: s.Owed, Answered: n.answered, Listening: r.listening,
 		ExitAsked: !s.Exit.Asked.IsZero(), ExitCompleted: s.Exit.Departure != nil,
 	}
 	for {
@@ -67,7 +67,8 @@ func (r *registry) step(n *node, now time.Time) {
 
 // turn gives a node another standing. mu is held.
 func (r *registry) turn(n *node, next audit.Standing) {
-	next.Since = next.Since.Truncate(time.Second)
+	next.Since, next.Silences.Last = next.Since.Truncate(time.Second), next.Silences.Last.Truncate(time.Second)
+	n.answered = n.answered && next.State != audit.Suspended
 	r.log.Info("standing of a node", "node", n.ID, "state", next.State, "was", n.standing.State, "reason", next.Reason)
 	n.standing.Standing, n.turned = next, true
 }
@@ -104,6 +105,15 @@ func (r *registry) judged(id ident.ID, owed time.Time, verdicts ...audit.Verdict
 	n.standing.Presence = n.standing.Presence.Add(now, verdicts...)
 	n.standing.Owed = owed
 	r.step(n, now)
+}
+
+// answered notes that a node has answered something that it was asked.
+func (r *registry) answered(id ident.ID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if n := r.nodes[id]; n != nil {
+		n.answered = true
+	}
 }
 
 // standing is what is thought of a node; the zero value of one not known.

@@ -50,7 +50,7 @@ func (f *fleet) standing(when string, want audit.State, words string, online, ta
 
 func sameStanding(a, b *audit.Standing) bool {
 	x, y := *a, *b
-	x.Since, y.Since = x.Since.UTC(), y.Since.UTC()
+	x.Since, y.Since, x.Silences.Last, y.Silences.Last = x.Since.UTC(), y.Since.UTC(), x.Silences.Last.UTC(), y.Silences.Last.UTC()
 	return reflect.DeepEqual(x, y)
 }
 
@@ -100,9 +100,13 @@ func TestTransitions(t *testing.T) {
 	f.standing("owing for too long", audit.Suspended, "owed answers", true, false)
 	f.restart(f.key)
 	f.registry.rule.Vetting = 20
-	f.checkIn(1, roomy) // this process has not been up for so long
-	f.standing("owing after a restart", audit.Online, "back", true, true)
+	f.checkIn(1, roomy) // this process does not know what it owes
+	f.standing("owing after a restart", audit.Suspended, "owed answers", true, false)
+	f.registry.judged(id, time.Time{})
+	f.standing("owing nothing any more", audit.Suspended, "owed answers", true, false)
+	f.registry.answered(id)
 	f.registry.judged(id, time.Time{}, audit.Proved)
+	f.standing("and answering", audit.Online, "back after", true, true)
 
 	f.registry.judged(id, time.Time{}, repeat(4, audit.Wrong)...)
 	f.standing("lost data", audit.Disqualified, "got a wrong proof", false, false)

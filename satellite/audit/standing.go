@@ -24,7 +24,7 @@ const (
 	// Online: as it should be.
 	Online State = 2
 	// Suspended: away for longer than grace, or in debt of answers for as
-	// long. It gets no new data, and back it is as before.
+	// long. It gets no new data, and back it is as before; see Silences.
 	Suspended State = 3
 	// Disqualified: has lost data. Only the satellite's operator undoes it.
 	Disqualified State = 4
@@ -72,6 +72,7 @@ type Standing struct {
 	Since    time.Time // of State
 	Score    Score
 	Presence Presence
+	Silences Silences
 }
 
 // Rule says what is asked of nodes.
@@ -94,6 +95,9 @@ type Facts struct {
 	// node has ceased to claim what they ask for: else it could keep silent on
 	// just what it has lost.
 	Owed time.Time
+	// Answered: since it was suspended the node has answered something, with
+	// other words than that it cannot look; and this satellite remembers.
+	Answered bool
 	// Listening is since when the satellite itself has been up. Nobody is
 	// blamed for an absence that nobody watched.
 	Listening time.Time
@@ -109,9 +113,20 @@ func (s Standing) Next(rule Rule, facts Facts) (Standing, bool) {
 	if state == s.State {
 		return s, false
 	}
+	switch {
+	case state == Suspended && !facts.Owed.IsZero():
+		s.Silences = s.Silences.begin(facts.Now)
+		reason += s.Silences.terms(rule)
+	case s.MustAnswer():
+		s.Silences = s.Silences.end(facts.Now)
+	}
 	s.State, s.Reason, s.Since = state, reason, facts.Now
 	return s, true
 }
+
+// MustAnswer reports whether the node was suspended while it owed answers, and is
+// not back before it has answered something.
+func (s Standing) MustAnswer() bool { return s.State == Suspended && s.Silences.Open }
 
 // next decides what s becomes, and why if that is another state. What comes
 // first weighs most.
@@ -132,6 +147,9 @@ func (s Standing) next(rule Rule, facts Facts) (State, string) {
 	}
 	if failing := absence(rule, facts); failing != "" {
 		return Suspended, failing
+	}
+	if s.State == Suspended && s.Silences.lasts(rule, facts) {
+		return Suspended, ""
 	}
 	return s.present(rule, facts)
 }
@@ -165,7 +183,7 @@ func absence(rule Rule, facts Facts) string {
 	}
 	asked := latest(facts.Owed, facts.Listening)
 	if !facts.Owed.IsZero() && facts.Now.Sub(asked) > rule.Grace {
-		return fmt.Sprintf("has owed answers to challenges for %v, longer than the grace of %v", elapsed(asked, facts.Now), rule.Grace)
+		return fmt.Sprintf("has owed answers for %v, longer than the grace of %v", elapsed(asked, facts.Now), rule.Grace)
 	}
 	return ""
 }

@@ -47,7 +47,7 @@ var (
 func TestTransitions(t *testing.T) {
 	const lost = "lost data: of 106 challenges 6 found it missing and 0 got a wrong proof"
 	const gone, goes = "left: all its slots are handed over", "asked to leave"
-	const absent, silent = "away for 5h0m0s, longer than the grace of 4h0m0s", "has owed answers to challenges for 6h0m0s, longer than the grace of 4h0m0s"
+	const absent, silent = "away for 5h0m0s, longer than the grace of 4h0m0s", "has owed answers for 6h0m0s, longer than the grace of 4h0m0s; it has to answer first"
 	const back = "back after 2h0m0s of suspension, with its score kept"
 	const vetted = "vetted: 100 challenges proved in 2160h0m0s"
 	type next struct {
@@ -79,6 +79,9 @@ func TestTransitions(t *testing.T) {
 			expected := before
 			if want.reason != "" {
 				expected.State, expected.Reason, expected.Since = want.state, want.reason, start
+				if want.reason == silent {
+					expected.Silences = Silences{Count: 1, Last: start, Open: true}
+				}
 			}
 			if after != expected || after.State != want.state || changed != (want.reason != "") {
 				t.Errorf("%v, %s: %+v %v, want %+v", before.State, c.name, after, changed, expected)
@@ -197,6 +200,7 @@ func TestLives(t *testing.T) {
 			if random.IntN(3) == 0 {
 				facts.Owed = facts.Now.Add(-time.Duration(random.Int64N(int64(6 * time.Hour))))
 			}
+			facts.Answered = random.IntN(2) == 0
 			facts.ExitAsked = facts.ExitAsked || random.IntN(300) == 0
 			facts.ExitCompleted = facts.ExitAsked && random.IntN(20) == 0
 			s.Score = s.Score.Add([]Verdict{Proved, Proved, Proved, Missing, Late}[random.IntN(5)])
@@ -227,7 +231,13 @@ func checkStep(t *testing.T, before, after Standing, changed bool, steps map[Sta
 		t.Fatalf("%+v became %+v", before, after)
 	}
 	if !changed {
+		if after != before {
+			t.Fatalf("%+v became %+v, and is said not to have changed", before, after)
+		}
 		return
+	}
+	if before.State == Suspended && before.Silences.Open == after.Silences.Open && after.State.TakesData() && before.Silences.Open {
+		t.Fatalf("%+v is back as %+v", before, after)
 	}
 	allowed := false
 	for _, to := range steps[before.State] {

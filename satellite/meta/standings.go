@@ -79,7 +79,19 @@ func (n *Standing) encode() []byte {
 	b = putSeconds(b, n.Exit.Asked)
 	b = putUvarint(b, uint64(n.Exit.Slots))
 	b = putBytes(b, n.Exit.Departure.GetBody())
-	return putBytes(b, n.Exit.Departure.GetSignature())
+	b = putBytes(b, n.Exit.Departure.GetSignature())
+	if n.Silences == (audit.Silences{}) { // as most are; records were written so before there were any
+		return b
+	}
+	b = putSeconds(putUvarint(b, uint64(n.Silences.Count)), n.Silences.Last)
+	return putBool(b, n.Silences.Open)
+}
+
+func putBool(b []byte, set bool) []byte {
+	if set {
+		return append(b, 1)
+	}
+	return append(b, 0)
 }
 
 // decodeStanding returns a standing that shares no memory with v.
@@ -97,6 +109,12 @@ func decodeStanding(id ident.ID, v []byte) (Standing, error) {
 	n.Exit = Exit{Asked: d.seconds(), Slots: d.u32()}
 	if body, signature := d.bytes(), d.bytes(); body != nil || signature != nil {
 		n.Exit.Departure = &pb.Signed{Body: body, Signature: signature}
+	}
+	if len(d.b) > 0 {
+		open := byte(0)
+		n.Silences.Count, n.Silences.Last, open = int(d.u32()), d.seconds(), d.byte()
+		n.Silences.Open = open == 1
+		d.bad = d.bad || open > 1 || n.Silences == (audit.Silences{})
 	}
 	return n, d.done("standing of node " + id.String())
 }

@@ -67,6 +67,7 @@ func values() []value {
 		},
 		Owed: when, Exit: Exit{Asked: when, Slots: 4, Departure: &pb.Signed{Body: []byte("body"), Signature: bytes.Repeat([]byte{3}, 64)}},
 	}
+	silent := Standing{Standing: audit.Standing{State: audit.Suspended, Silences: audit.Silences{Count: 3, Last: when, Open: true}}}
 	return []value{
 		{"project", project.encode(), again(pointer(func(v []byte) (Project, error) { return decodeProject(ProjectID{}, v) }))},
 		{"bucket", (&bucketRecord{number: 7, created: when, usage: Usage{300, 1 << 40}}).encode(), again(pointer(decodeBucket))},
@@ -92,6 +93,7 @@ func values() []value {
 		}},
 		{"node", node.encode(), again(pointer(func(v []byte) (Node, error) { return decodeNode(ident.ID{1}, v) }))},
 		{"standing", standing.encode(), again(pointer(func(v []byte) (Standing, error) { return decodeStanding(ident.ID{1}, v) }))},
+		{"standing of a silent node", silent.encode(), again(pointer(func(v []byte) (Standing, error) { return decodeStanding(ident.ID{1}, v) }))},
 		{"claim", (&Claim{
 			Signed: &pb.Signed{Body: []byte("body"), Signature: bytes.Repeat([]byte{3}, 64)},
 			Lost:   seqset.Set{{First: 3, Last: 4}, {First: 100, Last: 300}}, LostAt: when,
