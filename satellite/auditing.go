@@ -58,6 +58,7 @@ func (a *auditor) audit(ctx context.Context, n *audited) error {
 	if failed != 0 && ctx.Err() != nil {
 		return nil // the satellite is stopped; the node is not to blame
 	}
+	n.mute = failed != 0
 	switch {
 	case probing:
 		q.answered = failed == 0

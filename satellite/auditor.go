@@ -36,9 +36,11 @@ const (
 	soonerInVetting = 4
 	soonerInDoubt   = 60
 
-	// auditsAtOnce bounds the audits under way. A node that does not answer
-	// holds one up for auditPatience.
+	// auditsAtOnce bounds the audits under way, and doubtsAtOnce besides those of
+	// nodes that did not answer the last one: such a one lasts for auditPatience,
+	// and others are not to wait for it.
 	auditsAtOnce  = 64
+	doubtsAtOnce  = 16
 	auditPatience = 30 * time.Second
 
 	// evidenceAtOnce is how many failures of one audit are kept as evidence.
@@ -63,6 +65,8 @@ type auditor struct {
 	mu    sync.Mutex
 	rand  io.Reader
 	nodes map[ident.ID]*audited
+
+	audits, doubts errgroup.Group // under way; of doubts, those of nodes that were mute
 
 	verdicts [audit.Unavailable + 1]atomic.Uint64 // by verdict
 	forgiven atomic.Uint64                        // answers that counted neither way
@@ -92,6 +96,7 @@ type audited struct {
 	due     time.Time // of the next audit
 	owed    []debt    // by when they were put first
 	forgave time.Time // when it was last forgiven for telling late of a loss
+	mute    bool      // it did not answer the last audit
 	asking  bool
 }
 
@@ -104,11 +109,14 @@ type debt struct {
 }
 
 func newAuditor(s *Satellite) *auditor {
-	return &auditor{
+	a := &auditor{
 		meta: s.meta, registry: s.registry, groups: s.groups, claims: s.claims, satellite: s.key.ID(),
 		talk: talkOver(nodeclient.Dialer{Host: s.host}), interval: s.config.AuditInterval, batch: s.config.AuditBatch,
 		patience: auditPatience, now: s.now, rand: s.rand, log: s.log, nodes: make(map[ident.ID]*audited),
 	}
+	a.audits.SetLimit(auditsAtOnce)
+	a.doubts.SetLimit(doubtsAtOnce)
+	return a
 }
 
 // auditEvery is how often it is looked which nodes are due.
@@ -116,27 +124,46 @@ func (s *Satellite) auditEvery() time.Duration {
 	return min(max(s.config.AuditInterval/soonerInDoubt, 20*time.Millisecond), time.Minute)
 }
 
-// auditOnce audits the nodes that are due, unless there is trouble: then nobody
-// knows what they should hold.
+// keepAuditing audits all nodes again and again, each at its own pace.
+func (s *Satellite) keepAuditing(ctx context.Context) error {
+	defer s.auditor.wait()
+	return s.every(ctx, s.auditEvery(), "audit nodes", s.auditOnce)
+}
+
+// auditOnce has the nodes audited that are due, unless there is trouble: then
+// nobody knows what they should hold.
 func (s *Satellite) auditOnce(ctx context.Context) error {
 	if err := s.ready(ctx); err != nil {
 		return nil
 	}
-	return s.auditor.round(ctx)
+	s.auditor.round(ctx)
+	return nil
 }
 
-// round audits every node that is there and due, once.
-func (a *auditor) round(ctx context.Context) error {
-	due := a.begin()
-	var work errgroup.Group
-	work.SetLimit(auditsAtOnce)
-	for _, n := range due {
-		work.Go(func() error {
+// round begins the audit of every node that is there and due. It waits for none
+// to end; but for places, which nodes that did not answer last time do not take
+// from others. What has to wait longer stays due.
+func (a *auditor) round(ctx context.Context) {
+	for _, n := range a.begin() {
+		work := func() error {
 			defer a.end(n)
-			return a.audit(ctx, n)
-		})
+			if err := a.audit(ctx, n); err != nil && ctx.Err() == nil {
+				a.log.Error("cannot audit a node", "node", n.id, "error", err)
+			}
+			return nil
+		}
+		if !n.mute {
+			a.audits.Go(work)
+		} else if !a.doubts.TryGo(work) {
+			a.end(n)
+		}
 	}
-	return work.Wait()
+}
+
+// wait returns when all audits have ended that were begun.
+func (a *auditor) wait() {
+	_ = a.audits.Wait()
+	_ = a.doubts.Wait()
 }
 
 // begin returns the nodes that are there and due, in no order that they could

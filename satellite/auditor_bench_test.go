@@ -29,6 +29,7 @@ func BenchmarkAudit(b *testing.B) {
 			for b.Loop() {
 				a.makeDue()
 				must(b, a.auditOnce(b.Context()))
+				a.auditor.wait()
 			}
 			b.StopTimer()
 			asked = a.auditor.verdicts[audit.Proved].Load() - asked

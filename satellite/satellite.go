@@ -339,7 +339,7 @@ func (s *Satellite) run(ctx context.Context) error {
 	standings := min(10*time.Second, s.config.OfflineGrace/4)
 	group.Go(func() error { return s.every(ctx, standings, "keep standings", s.keepStandings) })
 	group.Go(func() error { return s.every(ctx, 10*time.Second, "store claims", s.storeClaims) })
-	group.Go(func() error { return s.every(ctx, s.auditEvery(), "audit nodes", s.auditOnce) })
+	group.Go(func() error { return s.keepAuditing(ctx) })
 	group.Go(func() error { return s.every(ctx, time.Minute, "expire uploads", s.expire) })
 	group.Go(func() error { return s.every(ctx, time.Minute, "take the census", s.takeCensus) })
 	group.Go(func() error { return s.every(ctx, s.trimEvery(), "trim journals", s.trim) })

@@ -2,6 +2,9 @@ package satellite
 
 import (
 	"context"
+	"errors"
+	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -108,4 +111,88 @@ func debtsOf(a *auditor, id ident.ID) []debt {
 		return n.owed
 	}
 	return nil
+}
+
+// TestAuditsWaitForNobody: a node that does not answer holds up no audit of
+// others, and is not audited twice at a time; nor do many of them.
+func TestAuditsWaitForNobody(t *testing.T) {
+	const mute = doubtsAtOnce + 4 // more than have a place
+	w := newTown(t, mute+3)
+	w.fill(20)
+	w.claim()
+	a := newAuditor(w.Satellite)
+	a.patience = time.Hour
+	counts := make([]struct{ asked, now atomic.Int32 }, mute+3)
+	hang := make(chan struct{})
+	var hanging atomic.Bool
+	var hung atomic.Int32
+	a.talk = func(ctx context.Context, to transport.Address, audit *order.Audit) ([]order.Answer, *pb.Signed, error) {
+		i := slices.IndexFunc(w.keys, func(k ident.Key) bool { return k.ID() == to.ID })
+		c := &counts[i]
+		c.asked.Add(1)
+		if c.now.Add(1) > 1 {
+			t.Errorf("node %d is audited twice at a time", i)
+		}
+		defer c.now.Add(-1)
+		if i >= mute {
+			return unavailable(audit)
+		}
+		if hanging.Load() {
+			hung.Add(1)
+			<-hang
+			hung.Add(-1)
+		}
+		return nil, nil, errors.New("it does not answer")
+	}
+	settled := func() bool { // nothing is under way but what hangs
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		asking := 0
+		for _, n := range a.nodes {
+			if n.asking {
+				asking++
+			}
+		}
+		return asking == int(hung.Load())
+	}
+	round := func() {
+		w.time = w.time.Add(2 * a.interval)
+		w.round()
+		a.round(t.Context())
+		for !settled() {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	round() // nobody is known
+	round() // the first that they do not answer
+	a.wait()
+	hanging.Store(true)
+	before := make([]int32, len(counts))
+	for i := range counts {
+		before[i] = counts[i].asked.Load()
+	}
+	for range 5 {
+		round()
+	}
+	for i := range counts {
+		asked := counts[i].asked.Load() - before[i]
+		if i >= mute && asked != 5 {
+			t.Errorf("node %d, which answers, was audited %d times in 5 rounds", i, asked)
+		}
+	}
+	if n := hung.Load(); n != doubtsAtOnce {
+		t.Errorf("%d audits hang, there is room for %d", n, doubtsAtOnce)
+	}
+	close(hang)
+	a.wait()
+	hanging.Store(false)
+	for range 8 { // in turn, as places are few
+		round()
+		a.wait()
+	}
+	for i := range counts {
+		if counts[i].asked.Load() == before[i] {
+			t.Errorf("node %d was not audited any more", i)
+		}
+	}
 }
