@@ -11,6 +11,7 @@ import (
 	"github.com/cairnstorage/cairn/proto/order"
 	"github.com/cairnstorage/cairn/proto/pb"
 	"github.com/cairnstorage/cairn/proto/transport"
+	"github.com/cairnstorage/cairn/satellite/audit"
 )
 
 // errSilent is what the satellite sees of a node that cannot be asked, or does
@@ -18,25 +19,41 @@ import (
 var errSilent = errors.New("the node does not answer")
 
 // answer has a node answer an audit.
-func (w *network) answer(_ context.Context, to transport.Address, audit *order.Audit) ([]order.Answer, *pb.Signed, error) {
+func (w *network) answer(_ context.Context, to transport.Address, asked *order.Audit) ([]order.Answer, *pb.Signed, error) {
 	n := w.byID[to.ID]
-	w.add("challenges", len(audit.Challenges))
+	w.add("challenges", len(asked.Challenges))
 	if n == nil || !n.up || n.lie.silent() {
-		w.add("challenges unanswered", len(audit.Challenges))
+		w.add("challenges unanswered", len(asked.Challenges))
 		return nil, nil, fmt.Errorf("%v: %w", n, errSilent)
 	}
-	answers := make([]order.Answer, len(audit.Challenges))
+	n.loseWhenAsked(&asked.Challenges[0])
+	answers := make([]order.Answer, len(asked.Challenges))
 	hashes := make([]merkle.Hash, len(answers))
 	for i := range answers {
-		answers[i] = n.answerOne(&audit.Challenges[i])
+		answers[i] = n.answerOne(&asked.Challenges[i])
 		hashes[i] = answers[i].Hash()
 	}
 	report, err := order.SignReport(n.key, &order.Report{
-		Node: n.id, Satellite: w.key.ID(), Request: order.RequestHash(audit.Nonce, audit.Issued, audit.Hashes()),
+		Node: n.id, Satellite: w.key.ID(), Request: order.RequestHash(asked.Nonce, asked.Issued, asked.Hashes()),
 		Answers: order.AnswersHash(hashes), Answered: n.now().Truncate(time.Second),
 	})
 	must(w.t, err)
 	return answers, report, nil
+}
+
+// loseWhenAsked has a node find out that it lacks a shard just as it is asked for
+// it, and tell so before it answers: which is forgiven once in a while.
+func (n *simNode) loseWhenAsked(c *order.Challenge) {
+	if !n.isHonest() || n.calm || n.rots == 0 || n.dice.IntN(10) > 0 || n.time.Sub(n.toldLate) <= audit.LossWindow {
+		return
+	}
+	p := n.parts[c.Group]
+	if p == nil || p.claim == nil || !p.claim.taken || p.drop(func(s *simShard) bool { return s == p.shards[c.Segment] && s.live && !s.away }) == 0 {
+		return
+	}
+	n.count("shards lost while an audit asked for them")
+	n.toldLate = n.time
+	n.lost()
 }
 
 // answerOne answers a challenge as SPEC.md, "Audits", says.
@@ -56,6 +73,7 @@ func (n *simNode) answerOne(c *order.Challenge) order.Answer {
 	if err != nil {
 		lacking := n.lacking(p, c, order.Corrupt)
 		n.count("damage found by audits")
+		n.damaged++
 		p.drop(func(other *simShard) bool { return other == s })
 		n.after(0, n.lost)
 		return n.lie.lacking(lacking)

@@ -93,10 +93,12 @@ func (n *simNode) isHonest() bool { return n.lie.kind == honest }
 
 // failOne has a node fail for good. Another one joins some time later.
 func (w *network) failOne() {
-	n := w.pick((*simNode).alive)
-	if n == nil {
-		return
+	if n := w.pick((*simNode).alive); n != nil {
+		w.failNode(n)
 	}
+}
+
+func (w *network) failNode(n *simNode) {
 	w.count("failures")
 	w.tell("%v fails for good", n)
 	n.fall(w.chance.IntN(2) == 0)
@@ -270,7 +272,11 @@ func (w *network) restart() {
 	if w.chance.IntN(6) == 0 {
 		d = w.between(time.Hour, 2*w.grace)
 	}
-	killed := w.chance.IntN(2) == 0
+	w.stopFor(d, w.chance.IntN(2) == 0)
+}
+
+// stopFor has the satellite be away for a while.
+func (w *network) stopFor(d time.Duration, killed bool) {
 	w.tell("the satellite is away for %v, killed: %v", d.Round(time.Second), killed)
 	w.count("restarts of the satellite")
 	w.stop(killed)
@@ -291,7 +297,13 @@ func (w *network) turnOne() {
 		w.count("liars that would have been too many")
 		return
 	}
-	n.lie = lie{kind: 1 + kind(w.chance.IntN(int(kinds)-1)), share: 0.05 + 0.95*w.chance.Float64()*w.chance.Float64(), since: w.time}
+	n.turn(1+kind(w.chance.IntN(int(kinds)-1)), 0.05+0.95*w.chance.Float64()*w.chance.Float64())
+}
+
+// turn has a node become a liar, who has lost a share of what it held.
+func (n *simNode) turn(how kind, share float64) {
+	w := n.network
+	n.lie = lie{kind: how, share: share, since: w.time}
 	if n.lie.drops() {
 		n.forget()
 	}
@@ -302,6 +314,17 @@ func (w *network) turnOne() {
 	if n.lie.kind == occasional {
 		n.comeAndGo()
 	}
+}
+
+// hang has a node check in and answer nothing for a while, though it is honest.
+func (n *simNode) hang(d time.Duration) {
+	n.lie = lie{kind: silent, since: n.time}
+	n.count("nodes hung")
+	n.tell("%v hangs for %v", n, d)
+	n.after(d, func() {
+		n.lie, n.wronged = lie{}, n.time
+		n.tell("%v answers again", n)
+	})
 }
 
 // bears says whether all groups of a node can have one more liar: if no more than

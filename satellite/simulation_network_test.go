@@ -210,7 +210,7 @@ func (w *network) chores(up *process) {
 			}
 			w.after(interval, again)
 		}
-		w.after(interval, again)
+		w.after(time.Minute, again) // when hardly a node has come yet
 	}
 	for _, do := range []func(context.Context) error{
 		up.planIfAny, up.storeNodes, up.keepStandings, up.storeClaims, up.expire, up.trim, w.repair,

@@ -43,9 +43,13 @@ type simNode struct {
 	left     bool // has its Departure
 	avoided  map[ident.ID]time.Time
 	doomed   []doom
+	toldLate time.Time // when it lost a shard while it was asked for it
+	damaged  int       // shards that an audit found damaged
 	lie      lie
 	slow     bool
 	caught   time.Time // when it was first out, as a liar
+	muted    bool      // it has lost its slots for its silence
+	again    int       // how often it was given slots after that
 }
 
 // part is what a node has to do with one group: it holds a slot, or is to take

@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -80,6 +81,65 @@ func TestAgain(t *testing.T) {
 	a, b := live(t, r).sum(t), live(t, r).sum(t)
 	if a != b {
 		t.Errorf("seed %d came out as %s and as %s", r.seed, a, b)
+	}
+}
+
+// TestSilence simulates nodes that check in and do not answer: two for good, of
+// which one never holds what it is given, and one that was only hung.
+func TestSilence(t *testing.T) {
+	r := calm.seeded(5)
+	r.restarts, r.length = 8, 12*24*time.Hour
+	w := newNetwork(t, r)
+	t.Cleanup(w.close)
+	w.begin()
+	w.run(days(1))
+	mute, evading, hung := w.all[1], w.all[2], w.all[3]
+	w.every(days(1), func() { // so that there are slots to be had
+		if n := w.pick(func(n *simNode) bool { return n != mute && n != evading && n != hung }); n != nil {
+			w.failNode(n)
+		}
+	})
+	mute.turn(silent, 1)
+	evading.turn(evasive, 1)
+	w.run(days(1))
+	hung.hang(days(1))
+	w.run(days(1) - 1)
+	if s := w.sat.registry.standing(hung.id); !s.MustAnswer() {
+		t.Errorf("a node that hung for a day is %v: %s", s.State, s.Reason)
+	}
+	w.run(days(1))
+	if s := w.sat.registry.standing(hung.id); !s.State.TakesData() {
+		t.Errorf("a node that was hung and answers is %v: %s", s.State, s.Reason)
+	}
+	w.run(r.length - w.age())
+	if mute.caught.IsZero() || evading.caught.IsZero() {
+		t.Errorf("a silent node is out since %v, an evasive one since %v", mute.caught, evading.caught)
+	}
+	if evading.again < 2 || w.sat.groups.held(hung.id) == 0 {
+		t.Errorf("there were slots for nobody: %d times for who answers to get some, %d for who was hung", evading.again, w.sat.groups.held(hung.id))
+	}
+	t.Logf("seed %d:\n%s", w.seed, &w.figures)
+}
+
+// TestOutage simulates a satellite that is away for longer than its nodes may be.
+// Nobody is to lose anything for that.
+func TestOutage(t *testing.T) {
+	for _, killed := range []bool{false, true} {
+		r := calm.seeded(6)
+		w := newNetwork(t, r)
+		t.Cleanup(w.close)
+		w.begin()
+		w.run(days(1))
+		w.stopFor(2*r.grace, killed)
+		w.run(days(1))
+		for _, n := range w.all {
+			if s := w.sat.registry.standing(n.id); !s.State.TakesData() || strings.Contains(s.Reason, "back") {
+				t.Errorf("%v is %v: %s", n, s.State, s.Reason)
+			}
+		}
+		if moved := w.counts["slots that went to others"]; moved > 0 {
+			t.Errorf("%d slots went to others", moved)
+		}
 	}
 }
 

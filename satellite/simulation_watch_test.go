@@ -134,7 +134,11 @@ func (w *network) checkNodes() {
 	for _, n := range w.all {
 		standing := w.sat.registry.standing(n.id)
 		slots := w.sat.groups.held(n.id)
+		n.checkSilence(standing.MustAnswer(), slots)
+		failed := int(standing.Score.Missing + standing.Score.Wrong)
 		switch {
+		case n.lie.since.IsZero() && failed > n.damaged:
+			w.fail("%v is honest, audits found %d of its shards damaged, and %d answers are held against it", n, n.damaged, failed)
 		case n.isHonest() && standing.State == audit.Disqualified:
 			w.fail("%v is honest and disqualified: %s", n, standing.Reason)
 		case !n.isHonest() && n.alive() && slots == 0 && n.caught.IsZero():
@@ -144,6 +148,29 @@ func (w *network) checkNodes() {
 			w.count("liars out: " + n.lie.kind.String())
 			w.took("until a liar is out: "+n.lie.kind.String(), w.time.Sub(n.lie.since))
 			w.most("challenges until a liar is out: "+n.lie.kind.String(), int(standing.Score.Challenges()-n.lie.before))
+		}
+	}
+}
+
+// mostAgain is how often a node may be given slots again that answers what it has
+// to for that, and then keeps silent on them: each time it waits longer.
+const mostAgain = 8
+
+// checkSilence checks that a node that was out for its silence is not given slots
+// over and over.
+func (n *simNode) checkSilence(mustAnswer bool, slots int) {
+	if n.isHonest() || !n.alive() {
+		return
+	}
+	switch {
+	case slots == 0 && mustAnswer:
+		n.muted = true
+	case slots > 0 && n.muted:
+		n.muted = false
+		n.again++
+		n.most("times that a node was given slots again: "+n.lie.kind.String(), n.again)
+		if n.lie.silent() || n.again > mostAgain {
+			n.fail("%v, %v, is given slots for the %d. time after it was out", n, n.lie.kind, n.again)
 		}
 	}
 }
