@@ -37,7 +37,7 @@ func (k *kills) flags(f *flag.FlagSet) {
 	f.StringVar(&k.scheme, "scheme", "4/6/8/10", "required/repair-below/success/total shards")
 	f.IntVar(&k.rounds, "rounds", 20, "times to kill one or two nodes")
 	f.IntVar(&k.satellite, "satellite", 7, "kill the satellite every so many `rounds`, too; 0: never")
-	f.IntVar(&k.wipe, "wipe", 9, "wipe one of the nodes every so many `rounds`, so that others heal; 0: never")
+	f.IntVar(&k.wipe, "wipe", 9, "wipe one of the nodes every so many `rounds`, once the last one is made up for; 0: never")
 	f.DurationVar(&k.grace, "offline-grace", 10*time.Second, "of the satellite")
 	f.Int64Var(&k.size, "size", 1<<20, "bytes of the largest object")
 	f.Int64Var(&k.bound, "bound", 256, "MiB that are kept at most")
@@ -146,6 +146,12 @@ func (k *kills) killAll(ctx context.Context, l *lab) error {
 func (k *kills) round(ctx context.Context, l *lab, round int) (killed int, err error) {
 	spare := l.scheme.Total - l.scheme.Success
 	victims := k.random.Perm(k.nodes)[:1+k.random.IntN(max(1, spare))]
+	wipe := k.wipe > 0 && round%k.wipe == 0
+	if wipe {
+		if err := l.awaitSafe(ctx); err != nil {
+			return 0, err
+		}
+	}
 	for _, i := range victims {
 		pause(ctx, time.Duration(k.random.IntN(400))*time.Millisecond)
 		l.net.Nodes[i].Kill()
@@ -160,7 +166,7 @@ func (k *kills) round(ctx context.Context, l *lab, round int) (killed int, err e
 		}
 	}
 	pause(ctx, time.Duration(k.random.IntN(800))*time.Millisecond)
-	if k.wipe > 0 && round%k.wipe == 0 {
+	if wipe {
 		if err := l.net.Wipe(victims[0]); err != nil {
 			return killed, err
 		}

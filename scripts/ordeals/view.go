@@ -153,6 +153,27 @@ func (l *lab) awaitHolders(ctx context.Context) error {
 	})
 }
 
+// awaitSafe waits until every slot has a holder that runs, and nothing is held by
+// so few that it has to be repaired: a network that loses more meanwhile loses
+// data.
+func (l *lab) awaitSafe(ctx context.Context) error {
+	return l.await(ctx, "what was lost is not made up for", func() (bool, error) {
+		v, err := l.look(ctx)
+		if err != nil {
+			return false, err
+		}
+		lowest := l.scheme.Total
+		for _, g := range v.groups {
+			if g.Found == nil {
+				lowest = 0
+			} else if g.Segments > 0 {
+				lowest = min(lowest, int(g.Found.Lowest))
+			}
+		}
+		return v.vacant == 0 && lowest >= l.scheme.RepairBelow, fmt.Errorf("%v; %d slots hold what the fewest hold", v, lowest)
+	})
+}
+
 // nodes are all that the satellite knows.
 func (l *lab) nodes(ctx context.Context) (nodes []*pb.NodeInfo, err error) {
 	err = l.net.Admin(ctx, func(c pb.AdminClient) error {
