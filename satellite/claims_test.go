@@ -54,6 +54,17 @@ func fillJournal(t testing.TB, store *meta.Store, g *group, length uint64) {
 	}
 }
 
+// emptyJournal deletes what fillJournal committed.
+func emptyJournal(t testing.TB, store *meta.Store, g *group) {
+	t.Helper()
+	p, err := store.ProjectByName(t.Context(), fmt.Sprintf("filling-%d", g.ID))
+	must(t, err)
+	for more := true; more; {
+		_, more, err = store.DeleteBucket(t.Context(), p.Number, "filling", true)
+		must(t, err)
+	}
+}
+
 // claimFor is what the holder of a node key claims of a group, up to seq.
 func (r *running) claimFor(key ident.Key, group uint32, seq uint64) order.Claim {
 	r.t.Helper()

@@ -200,12 +200,16 @@ func (l *look) examine(g *group) (*condition, []repair.Seat) {
 	journal := l.journals[g.ID]
 	due, _ := l.due(l.rising, g.ID, claimLapses)
 	claims := l.claims.of(g)
+	head := journal.Head
+	if journal.Segments == 0 {
+		head = 0 // nothing that it lists counts any more
+	}
 	slots := make([]repair.Slot, len(g.Nodes))
 	for slot, id := range g.Nodes {
 		slots[slot] = l.slot(g, id, claims[slot], due)
 		slots[slot].Given = g.seat(slot).Given
 	}
-	c := &condition{Health: repair.Examine(g.Scheme, journal.Head, slots), of: g, journal: journal}
+	c := &condition{Health: repair.Examine(g.Scheme, head, slots), of: g, journal: journal}
 	c.slotSize = int64(journal.Bytes) / int64(g.Scheme.Required)
 	for slot := range slots {
 		c.presence = append(c.presence, slots[slot].Presence)

@@ -415,3 +415,32 @@ func TestPastHeads(t *testing.T) {
 		t.Errorf("%d heads are kept", len(p.times))
 	}
 }
+
+// TestEmptied gives slots of groups of which everything was deleted to others,
+// whoever is lost: there is nothing to wait for.
+func TestEmptied(t *testing.T) {
+	w := newTown(t, 10)
+	w.fill(10)
+	w.claim()
+	for i := range 10 {
+		w.away[i] = true
+	}
+	w.keys = append(w.keys, newKeys(t, 10)...)
+	w.pass(w.config.OfflineGrace + time.Minute)
+	w.repair()
+	w.repair()
+	if g := w.group(1); g.Epoch != 1 || w.repairer.condition(1).Covered[0] != 10 {
+		t.Fatalf("a group that cannot be read is at epoch %d: %+v", g.Epoch, w.repairer.condition(1).Health)
+	}
+	emptyJournal(t, w.meta, w.group(1))
+	w.repair()
+	w.repair()
+	for slot, id := range w.group(1).Nodes {
+		if w.index(id) < 10 {
+			t.Errorf("slot %d of an empty group is still of a node that is gone", slot)
+		}
+	}
+	if g := w.group(2); g.Epoch != 1 {
+		t.Errorf("a group that is not empty is at epoch %d", g.Epoch)
+	}
+}
