@@ -43,6 +43,11 @@ func (h *Hasher) Size() int64 { return h.size }
 func (h *Hasher) Write(p []byte) (int, error) {
 	h.size += int64(len(p))
 	for rest := p; len(rest) > 0; {
+		if canLanes && h.fill == 0 && h.count == 0 && len(rest) >= SubtreeSize {
+			h.subtrees = append(h.subtrees, subtreeRoot((*[SubtreeSize]byte)(rest)))
+			rest = rest[SubtreeSize:]
+			continue
+		}
 		if h.fill == 0 {
 			h.openLeaf()
 		}
@@ -55,6 +60,17 @@ func (h *Hasher) Write(p []byte) (int, error) {
 		}
 	}
 	return len(p), nil
+}
+
+// subtreeRoot is the root of a whole subtree.
+func subtreeRoot(leaves *[SubtreeSize]byte) Hash {
+	hashes := leafLanes(leaves)
+	for n := len(hashes); n > 1; n /= 2 {
+		for i := range n / 2 {
+			hashes[i] = hashNode(&hashes[2*i], &hashes[2*i+1])
+		}
+	}
+	return hashes[0]
 }
 
 func (h *Hasher) openLeaf() {
@@ -133,6 +149,11 @@ func ShardRoot(data []byte) Hash {
 func hashLeaves(data []byte) []Hash {
 	h := NewHasher(0)
 	hashes := make([]Hash, 0, LeafCount(int64(len(data))))
+	for canLanes && len(data) >= SubtreeSize {
+		some := leafLanes((*[SubtreeSize]byte)(data))
+		hashes = append(hashes, some[:]...)
+		data = data[SubtreeSize:]
+	}
 	for len(data) > 0 {
 		n := min(len(data), LeafSize)
 		h.openLeaf()

@@ -1,0 +1,197 @@
+#include "textflag.h"
+
+// SHA-256 of sixteen messages at a time, one in each lane of the registers.
+//
+// Z0–Z7 are the working variables a–h, Z8–Z23 the last sixteen words of the
+// schedule, Z24–Z29 scratch.
+
+// ROTATIONS puts the exclusive or of three rotations of x into Z24.
+#define ROTATIONS(x, n1, n2, n3) \
+	VPRORD     $n1, x, Z24; \
+	VPRORD     $n2, x, Z25; \
+	VPRORD     $n3, x, Z26; \
+	VPTERNLOGD $0x96, Z26, Z25, Z24
+
+// ROUND is one round with the word w and the constant at an offset. The new a
+// is left in h.
+#define ROUND(a, b, c, d, e, f, g, h, w, constant) \
+	VPADDD.BCST constant(R9), w, Z27; \
+	VPADDD      Z27, h, h; \
+	ROTATIONS(e, 6, 11, 25); \
+	VMOVDQA32   e, Z28; \
+	VPTERNLOGD  $0xca, g, f, Z28; \
+	VPADDD      Z24, h, h; \
+	VPADDD      Z28, h, h; \
+	VPADDD      h, d, d; \
+	ROTATIONS(a, 2, 13, 22); \
+	VMOVDQA32   a, Z28; \
+	VPTERNLOGD  $0xe8, c, b, Z28; \
+	VPADDD      Z24, h, h; \
+	VPADDD      Z28, h, h
+
+// EXTEND makes the next word of the schedule in the place of the oldest, w0.
+#define EXTEND(w0, w1, w9, w14) \
+	VPADDD     w9, w0, w0; \
+	VPRORD     $7, w1, Z24; \
+	VPRORD     $18, w1, Z25; \
+	VPSRLD     $3, w1, Z26; \
+	VPTERNLOGD $0x96, Z26, Z25, Z24; \
+	VPRORD     $17, w14, Z27; \
+	VPRORD     $19, w14, Z28; \
+	VPSRLD     $10, w14, Z29; \
+	VPTERNLOGD $0x96, Z29, Z28, Z27; \
+	VPADDD     Z24, w0, w0; \
+	VPADDD     Z27, w0, w0
+
+// LOAD takes in a block of the next message and goes on to the one after it.
+#define LOAD(w) \
+	VMOVDQU32 (SI), w; \
+	VPSHUFB   Z31, w, w; \
+	ADDQ      BX, SI
+
+// WORDS transposes the words of four messages within their quarters.
+#define WORDS(a, b, c, d) \
+	VPUNPCKLDQ  b, a, Z24; \
+	VPUNPCKHDQ  b, a, Z25; \
+	VPUNPCKLDQ  d, c, Z26; \
+	VPUNPCKHDQ  d, c, Z27; \
+	VPUNPCKLQDQ Z26, Z24, a; \
+	VPUNPCKHQDQ Z26, Z24, b; \
+	VPUNPCKLQDQ Z27, Z25, c; \
+	VPUNPCKHQDQ Z27, Z25, d
+
+// QUARTERS transposes the quarters of four registers.
+#define QUARTERS(a, b, c, d) \
+	VSHUFI32X4 $0x88, b, a, Z24; \
+	VSHUFI32X4 $0xdd, b, a, Z25; \
+	VSHUFI32X4 $0x88, d, c, Z26; \
+	VSHUFI32X4 $0xdd, d, c, Z27; \
+	VSHUFI32X4 $0x88, Z26, Z24, a; \
+	VSHUFI32X4 $0x88, Z27, Z25, b; \
+	VSHUFI32X4 $0xdd, Z26, Z24, c; \
+	VSHUFI32X4 $0xdd, Z27, Z25, d
+
+// func hashLanes(states *[8][lanes]uint32, data *byte, stride, blocks int)
+TEXT ·hashLanes(SB), NOSPLIT, $0-32
+	MOVQ states+0(FP), DX
+	MOVQ data+8(FP), DI
+	MOVQ stride+16(FP), BX
+	MOVQ blocks+24(FP), CX
+
+	VBROADCASTI32X4 ·swapBytes(SB), Z31
+
+	VMOVDQU32 0(DX), Z0
+	VMOVDQU32 64(DX), Z1
+	VMOVDQU32 128(DX), Z2
+	VMOVDQU32 192(DX), Z3
+	VMOVDQU32 256(DX), Z4
+	VMOVDQU32 320(DX), Z5
+	VMOVDQU32 384(DX), Z6
+	VMOVDQU32 448(DX), Z7
+
+block:
+	MOVQ DI, SI
+	LOAD(Z8)
+	LOAD(Z9)
+	LOAD(Z10)
+	LOAD(Z11)
+	LOAD(Z12)
+	LOAD(Z13)
+	LOAD(Z14)
+	LOAD(Z15)
+	LOAD(Z16)
+	LOAD(Z17)
+	LOAD(Z18)
+	LOAD(Z19)
+	LOAD(Z20)
+	LOAD(Z21)
+	LOAD(Z22)
+	LOAD(Z23)
+	WORDS(Z8, Z9, Z10, Z11)
+	WORDS(Z12, Z13, Z14, Z15)
+	WORDS(Z16, Z17, Z18, Z19)
+	WORDS(Z20, Z21, Z22, Z23)
+	QUARTERS(Z8, Z12, Z16, Z20)
+	QUARTERS(Z9, Z13, Z17, Z21)
+	QUARTERS(Z10, Z14, Z18, Z22)
+	QUARTERS(Z11, Z15, Z19, Z23)
+
+	LEAQ ·roundConstants(SB), R9
+	MOVQ $3, R8
+	ROUND(Z0, Z1, Z2, Z3, Z4, Z5, Z6, Z7, Z8, 0)
+	ROUND(Z7, Z0, Z1, Z2, Z3, Z4, Z5, Z6, Z9, 4)
+	ROUND(Z6, Z7, Z0, Z1, Z2, Z3, Z4, Z5, Z10, 8)
+	ROUND(Z5, Z6, Z7, Z0, Z1, Z2, Z3, Z4, Z11, 12)
+	ROUND(Z4, Z5, Z6, Z7, Z0, Z1, Z2, Z3, Z12, 16)
+	ROUND(Z3, Z4, Z5, Z6, Z7, Z0, Z1, Z2, Z13, 20)
+	ROUND(Z2, Z3, Z4, Z5, Z6, Z7, Z0, Z1, Z14, 24)
+	ROUND(Z1, Z2, Z3, Z4, Z5, Z6, Z7, Z0, Z15, 28)
+	ROUND(Z0, Z1, Z2, Z3, Z4, Z5, Z6, Z7, Z16, 32)
+	ROUND(Z7, Z0, Z1, Z2, Z3, Z4, Z5, Z6, Z17, 36)
+	ROUND(Z6, Z7, Z0, Z1, Z2, Z3, Z4, Z5, Z18, 40)
+	ROUND(Z5, Z6, Z7, Z0, Z1, Z2, Z3, Z4, Z19, 44)
+	ROUND(Z4, Z5, Z6, Z7, Z0, Z1, Z2, Z3, Z20, 48)
+	ROUND(Z3, Z4, Z5, Z6, Z7, Z0, Z1, Z2, Z21, 52)
+	ROUND(Z2, Z3, Z4, Z5, Z6, Z7, Z0, Z1, Z22, 56)
+	ROUND(Z1, Z2, Z3, Z4, Z5, Z6, Z7, Z0, Z23, 60)
+
+rounds:
+	ADDQ $64, R9
+	EXTEND(Z8, Z9, Z17, Z22)
+	ROUND(Z0, Z1, Z2, Z3, Z4, Z5, Z6, Z7, Z8, 0)
+	EXTEND(Z9, Z10, Z18, Z23)
+	ROUND(Z7, Z0, Z1, Z2, Z3, Z4, Z5, Z6, Z9, 4)
+	EXTEND(Z10, Z11, Z19, Z8)
+	ROUND(Z6, Z7, Z0, Z1, Z2, Z3, Z4, Z5, Z10, 8)
+	EXTEND(Z11, Z12, Z20, Z9)
+	ROUND(Z5, Z6, Z7, Z0, Z1, Z2, Z3, Z4, Z11, 12)
+	EXTEND(Z12, Z13, Z21, Z10)
+	ROUND(Z4, Z5, Z6, Z7, Z0, Z1, Z2, Z3, Z12, 16)
+	EXTEND(Z13, Z14, Z22, Z11)
+	ROUND(Z3, Z4, Z5, Z6, Z7, Z0, Z1, Z2, Z13, 20)
+	EXTEND(Z14, Z15, Z23, Z12)
+	ROUND(Z2, Z3, Z4, Z5, Z6, Z7, Z0, Z1, Z14, 24)
+	EXTEND(Z15, Z16, Z8, Z13)
+	ROUND(Z1, Z2, Z3, Z4, Z5, Z6, Z7, Z0, Z15, 28)
+	EXTEND(Z16, Z17, Z9, Z14)
+	ROUND(Z0, Z1, Z2, Z3, Z4, Z5, Z6, Z7, Z16, 32)
+	EXTEND(Z17, Z18, Z10, Z15)
+	ROUND(Z7, Z0, Z1, Z2, Z3, Z4, Z5, Z6, Z17, 36)
+	EXTEND(Z18, Z19, Z11, Z16)
+	ROUND(Z6, Z7, Z0, Z1, Z2, Z3, Z4, Z5, Z18, 40)
+	EXTEND(Z19, Z20, Z12, Z17)
+	ROUND(Z5, Z6, Z7, Z0, Z1, Z2, Z3, Z4, Z19, 44)
+	EXTEND(Z20, Z21, Z13, Z18)
+	ROUND(Z4, Z5, Z6, Z7, Z0, Z1, Z2, Z3, Z20, 48)
+	EXTEND(Z21, Z22, Z14, Z19)
+	ROUND(Z3, Z4, Z5, Z6, Z7, Z0, Z1, Z2, Z21, 52)
+	EXTEND(Z22, Z23, Z15, Z20)
+	ROUND(Z2, Z3, Z4, Z5, Z6, Z7, Z0, Z1, Z22, 56)
+	EXTEND(Z23, Z8, Z16, Z21)
+	ROUND(Z1, Z2, Z3, Z4, Z5, Z6, Z7, Z0, Z23, 60)
+	DECQ R8
+	JNZ  rounds
+
+	VPADDD    0(DX), Z0, Z0
+	VPADDD    64(DX), Z1, Z1
+	VPADDD    128(DX), Z2, Z2
+	VPADDD    192(DX), Z3, Z3
+	VPADDD    256(DX), Z4, Z4
+	VPADDD    320(DX), Z5, Z5
+	VPADDD    384(DX), Z6, Z6
+	VPADDD    448(DX), Z7, Z7
+	VMOVDQU32 Z0, 0(DX)
+	VMOVDQU32 Z1, 64(DX)
+	VMOVDQU32 Z2, 128(DX)
+	VMOVDQU32 Z3, 192(DX)
+	VMOVDQU32 Z4, 256(DX)
+	VMOVDQU32 Z5, 320(DX)
+	VMOVDQU32 Z6, 384(DX)
+	VMOVDQU32 Z7, 448(DX)
+
+	ADDQ $64, DI
+	DECQ CX
+	JNZ  block
+
+	VZEROUPPER
+	RET
