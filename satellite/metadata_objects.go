@@ -41,14 +41,12 @@ func (m *metadataService) GetObject(ctx context.Context, req *pb.GetObjectReques
 		Segments:    make([]*pb.SegmentPlace, len(got.Places)),
 	}
 	for i := range got.Extents {
-		e := &got.Extents[i]
-		res.Extents[i] = &pb.Extent{Segment: e.Segment[:], Offset: e.Offset, Length: e.Length}
+		res.Extents[i] = extentMessage(&got.Extents[i])
 	}
 	groups := make([]uint32, len(got.Places))
 	for i := range got.Places {
-		p := &got.Places[i]
-		res.Segments[i] = &pb.SegmentPlace{Id: p.ID[:], Group: p.Group, Size: uint64(p.Size), Root: p.Root[:]}
-		groups[i] = p.Group
+		res.Segments[i] = placeMessage(&got.Places[i])
+		groups[i] = got.Places[i].Group
 	}
 	res.Leases, err = m.leases.forGet(ctx, project, groups)
 	if err != nil {
@@ -74,6 +72,7 @@ func (m *metadataService) ListObjects(ctx context.Context, req *pb.ListObjectsRe
 		Limit:        pageSize(req.Limit),
 		Recursive:    req.Recursive,
 		WithMetadata: req.WithMetadata,
+		WithExtents:  req.WithExtents,
 	})
 	if err != nil {
 		return nil, err
@@ -86,6 +85,12 @@ func (m *metadataService) ListObjects(ctx context.Context, req *pb.ListObjectsRe
 		} else {
 			res.Items[i] = &pb.ListItem{Object: objectMessage(&item.Object)}
 		}
+		if item.Extent != nil {
+			res.Items[i].Extent = extentMessage(item.Extent)
+		}
+	}
+	for i := range page.Places {
+		res.Segments = append(res.Segments, placeMessage(&page.Places[i]))
 	}
 	return res, nil
 }
@@ -142,6 +147,14 @@ func (m *metadataService) CopyObject(ctx context.Context, req *pb.CopyObjectRequ
 		return nil, err
 	}
 	return objectMessage(&o), nil
+}
+
+func extentMessage(e *meta.Extent) *pb.Extent {
+	return &pb.Extent{Segment: e.Segment[:], Offset: e.Offset, Length: e.Length}
+}
+
+func placeMessage(p *meta.Place) *pb.SegmentPlace {
+	return &pb.SegmentPlace{Id: p.ID[:], Group: p.Group, Size: uint64(p.Size), Root: p.Root[:]}
 }
 
 func objectMessage(o *meta.Object) *pb.Object {

@@ -1775,6 +1775,7 @@ type ListObjectsRequest struct {
 	Limit         uint32                 `protobuf:"varint,4,opt,name=limit,proto3" json:"limit,omitempty"`
 	Recursive     bool                   `protobuf:"varint,5,opt,name=recursive,proto3" json:"recursive,omitempty"` // otherwise one level: deeper keys show as prefixes
 	WithMetadata  bool                   `protobuf:"varint,6,opt,name=with_metadata,json=withMetadata,proto3" json:"with_metadata,omitempty"`
+	WithExtents   bool                   `protobuf:"varint,7,opt,name=with_extents,json=withExtents,proto3" json:"with_extents,omitempty"` // of objects that have one
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1851,10 +1852,18 @@ func (x *ListObjectsRequest) GetWithMetadata() bool {
 	return false
 }
 
+func (x *ListObjectsRequest) GetWithExtents() bool {
+	if x != nil {
+		return x.WithExtents
+	}
+	return false
+}
+
 type ListItem struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Object        *Object                `protobuf:"bytes,1,opt,name=object,proto3" json:"object,omitempty"` // its key is whole
 	Prefix        []byte                 `protobuf:"bytes,2,opt,name=prefix,proto3" json:"prefix,omitempty"` // set instead of object for a level below
+	Extent        *Extent                `protobuf:"bytes,3,opt,name=extent,proto3" json:"extent,omitempty"` // of an object that has one, if they were asked for
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1903,11 +1912,19 @@ func (x *ListItem) GetPrefix() []byte {
 	return nil
 }
 
+func (x *ListItem) GetExtent() *Extent {
+	if x != nil {
+		return x.Extent
+	}
+	return nil
+}
+
 type ListObjectsResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Items         []*ListItem            `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
 	More          bool                   `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
-	Next          []byte                 `protobuf:"bytes,3,opt,name=next,proto3" json:"next,omitempty"` // give it as after
+	Next          []byte                 `protobuf:"bytes,3,opt,name=next,proto3" json:"next,omitempty"`         // give it as after
+	Segments      []*SegmentPlace        `protobuf:"bytes,4,rep,name=segments,proto3" json:"segments,omitempty"` // of the extents, each once
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1959,6 +1976,13 @@ func (x *ListObjectsResponse) GetMore() bool {
 func (x *ListObjectsResponse) GetNext() []byte {
 	if x != nil {
 		return x.Next
+	}
+	return nil
+}
+
+func (x *ListObjectsResponse) GetSegments() []*SegmentPlace {
+	if x != nil {
+		return x.Segments
 	}
 	return nil
 }
@@ -3357,21 +3381,24 @@ const file_satellite_proto_rawDesc = "" +
 	"firstIndex\x12*\n" +
 	"\aextents\x18\x04 \x03(\v2\x10.cairn.v1.ExtentR\aextents\x122\n" +
 	"\bsegments\x18\x05 \x03(\v2\x16.cairn.v1.SegmentPlaceR\bsegments\x12,\n" +
-	"\x06leases\x18\x06 \x03(\v2\x14.cairn.v1.GroupLeaseR\x06leases\"\xb3\x01\n" +
+	"\x06leases\x18\x06 \x03(\v2\x14.cairn.v1.GroupLeaseR\x06leases\"\xd6\x01\n" +
 	"\x12ListObjectsRequest\x12\x16\n" +
 	"\x06bucket\x18\x01 \x01(\tR\x06bucket\x12\x16\n" +
 	"\x06prefix\x18\x02 \x01(\fR\x06prefix\x12\x14\n" +
 	"\x05after\x18\x03 \x01(\fR\x05after\x12\x14\n" +
 	"\x05limit\x18\x04 \x01(\rR\x05limit\x12\x1c\n" +
 	"\trecursive\x18\x05 \x01(\bR\trecursive\x12#\n" +
-	"\rwith_metadata\x18\x06 \x01(\bR\fwithMetadata\"L\n" +
+	"\rwith_metadata\x18\x06 \x01(\bR\fwithMetadata\x12!\n" +
+	"\fwith_extents\x18\a \x01(\bR\vwithExtents\"v\n" +
 	"\bListItem\x12(\n" +
 	"\x06object\x18\x01 \x01(\v2\x10.cairn.v1.ObjectR\x06object\x12\x16\n" +
-	"\x06prefix\x18\x02 \x01(\fR\x06prefix\"g\n" +
+	"\x06prefix\x18\x02 \x01(\fR\x06prefix\x12(\n" +
+	"\x06extent\x18\x03 \x01(\v2\x10.cairn.v1.ExtentR\x06extent\"\x9b\x01\n" +
 	"\x13ListObjectsResponse\x12(\n" +
 	"\x05items\x18\x01 \x03(\v2\x12.cairn.v1.ListItemR\x05items\x12\x12\n" +
 	"\x04more\x18\x02 \x01(\bR\x04more\x12\x12\n" +
-	"\x04next\x18\x03 \x01(\fR\x04next\"^\n" +
+	"\x04next\x18\x03 \x01(\fR\x04next\x122\n" +
+	"\bsegments\x18\x04 \x03(\v2\x16.cairn.v1.SegmentPlaceR\bsegments\"^\n" +
 	"\x14DeleteObjectsRequest\x12\x16\n" +
 	"\x06bucket\x18\x01 \x01(\tR\x06bucket\x12\x12\n" +
 	"\x04keys\x18\x02 \x03(\fR\x04keys\x12\x1a\n" +
@@ -3583,64 +3610,66 @@ var file_satellite_proto_depIdxs = []int32{
 	26, // 17: cairn.v1.GetObjectResponse.segments:type_name -> cairn.v1.SegmentPlace
 	8,  // 18: cairn.v1.GetObjectResponse.leases:type_name -> cairn.v1.GroupLease
 	24, // 19: cairn.v1.ListItem.object:type_name -> cairn.v1.Object
-	29, // 20: cairn.v1.ListObjectsResponse.items:type_name -> cairn.v1.ListItem
-	34, // 21: cairn.v1.CheckInRequest.cursors:type_name -> cairn.v1.Cursor
-	52, // 22: cairn.v1.GroupNews.record:type_name -> cairn.v1.Signed
-	37, // 23: cairn.v1.GroupNews.urgent:type_name -> cairn.v1.Urgent
-	0,  // 24: cairn.v1.Standing.state:type_name -> cairn.v1.NodeState
-	36, // 25: cairn.v1.CheckInResponse.groups:type_name -> cairn.v1.GroupNews
-	38, // 26: cairn.v1.CheckInResponse.standing:type_name -> cairn.v1.Standing
-	52, // 27: cairn.v1.CheckInResponse.departure:type_name -> cairn.v1.Signed
-	54, // 28: cairn.v1.JournalResponse.entries:type_name -> cairn.v1.Entry
-	52, // 29: cairn.v1.JournalResponse.head:type_name -> cairn.v1.Signed
-	52, // 30: cairn.v1.ContestRequest.head:type_name -> cairn.v1.Signed
-	52, // 31: cairn.v1.ClaimRequest.claims:type_name -> cairn.v1.Signed
-	8,  // 32: cairn.v1.PeersResponse.lease:type_name -> cairn.v1.GroupLease
-	2,  // 33: cairn.v1.Metadata.CreateBucket:input_type -> cairn.v1.CreateBucketRequest
-	3,  // 34: cairn.v1.Metadata.DeleteBucket:input_type -> cairn.v1.DeleteBucketRequest
-	5,  // 35: cairn.v1.Metadata.ListBuckets:input_type -> cairn.v1.ListBucketsRequest
-	9,  // 36: cairn.v1.Metadata.Lease:input_type -> cairn.v1.LeaseRequest
-	13, // 37: cairn.v1.Metadata.BeginUpload:input_type -> cairn.v1.BeginUploadRequest
-	15, // 38: cairn.v1.Metadata.AddSegments:input_type -> cairn.v1.AddSegmentsRequest
-	17, // 39: cairn.v1.Metadata.AbortUpload:input_type -> cairn.v1.AbortUploadRequest
-	19, // 40: cairn.v1.Metadata.CommitObject:input_type -> cairn.v1.CommitObjectRequest
-	21, // 41: cairn.v1.Metadata.CommitObjects:input_type -> cairn.v1.CommitObjectsRequest
-	25, // 42: cairn.v1.Metadata.GetObject:input_type -> cairn.v1.GetObjectRequest
-	28, // 43: cairn.v1.Metadata.ListObjects:input_type -> cairn.v1.ListObjectsRequest
-	31, // 44: cairn.v1.Metadata.DeleteObjects:input_type -> cairn.v1.DeleteObjectsRequest
-	33, // 45: cairn.v1.Metadata.CopyObject:input_type -> cairn.v1.CopyObjectRequest
-	35, // 46: cairn.v1.Nodes.CheckIn:input_type -> cairn.v1.CheckInRequest
-	40, // 47: cairn.v1.Nodes.Journal:input_type -> cairn.v1.JournalRequest
-	42, // 48: cairn.v1.Nodes.Contest:input_type -> cairn.v1.ContestRequest
-	44, // 49: cairn.v1.Nodes.Claim:input_type -> cairn.v1.ClaimRequest
-	46, // 50: cairn.v1.Nodes.Peers:input_type -> cairn.v1.PeersRequest
-	48, // 51: cairn.v1.Nodes.ReportSegment:input_type -> cairn.v1.ReportSegmentRequest
-	50, // 52: cairn.v1.Nodes.Exit:input_type -> cairn.v1.ExitRequest
-	1,  // 53: cairn.v1.Metadata.CreateBucket:output_type -> cairn.v1.Bucket
-	4,  // 54: cairn.v1.Metadata.DeleteBucket:output_type -> cairn.v1.DeleteBucketResponse
-	6,  // 55: cairn.v1.Metadata.ListBuckets:output_type -> cairn.v1.ListBucketsResponse
-	10, // 56: cairn.v1.Metadata.Lease:output_type -> cairn.v1.LeaseResponse
-	14, // 57: cairn.v1.Metadata.BeginUpload:output_type -> cairn.v1.BeginUploadResponse
-	16, // 58: cairn.v1.Metadata.AddSegments:output_type -> cairn.v1.AddSegmentsResponse
-	18, // 59: cairn.v1.Metadata.AbortUpload:output_type -> cairn.v1.AbortUploadResponse
-	24, // 60: cairn.v1.Metadata.CommitObject:output_type -> cairn.v1.Object
-	22, // 61: cairn.v1.Metadata.CommitObjects:output_type -> cairn.v1.CommitObjectsResponse
-	27, // 62: cairn.v1.Metadata.GetObject:output_type -> cairn.v1.GetObjectResponse
-	30, // 63: cairn.v1.Metadata.ListObjects:output_type -> cairn.v1.ListObjectsResponse
-	32, // 64: cairn.v1.Metadata.DeleteObjects:output_type -> cairn.v1.DeleteObjectsResponse
-	24, // 65: cairn.v1.Metadata.CopyObject:output_type -> cairn.v1.Object
-	39, // 66: cairn.v1.Nodes.CheckIn:output_type -> cairn.v1.CheckInResponse
-	41, // 67: cairn.v1.Nodes.Journal:output_type -> cairn.v1.JournalResponse
-	43, // 68: cairn.v1.Nodes.Contest:output_type -> cairn.v1.ContestResponse
-	45, // 69: cairn.v1.Nodes.Claim:output_type -> cairn.v1.ClaimResponse
-	47, // 70: cairn.v1.Nodes.Peers:output_type -> cairn.v1.PeersResponse
-	49, // 71: cairn.v1.Nodes.ReportSegment:output_type -> cairn.v1.ReportSegmentResponse
-	51, // 72: cairn.v1.Nodes.Exit:output_type -> cairn.v1.ExitResponse
-	53, // [53:73] is the sub-list for method output_type
-	33, // [33:53] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	12, // 20: cairn.v1.ListItem.extent:type_name -> cairn.v1.Extent
+	29, // 21: cairn.v1.ListObjectsResponse.items:type_name -> cairn.v1.ListItem
+	26, // 22: cairn.v1.ListObjectsResponse.segments:type_name -> cairn.v1.SegmentPlace
+	34, // 23: cairn.v1.CheckInRequest.cursors:type_name -> cairn.v1.Cursor
+	52, // 24: cairn.v1.GroupNews.record:type_name -> cairn.v1.Signed
+	37, // 25: cairn.v1.GroupNews.urgent:type_name -> cairn.v1.Urgent
+	0,  // 26: cairn.v1.Standing.state:type_name -> cairn.v1.NodeState
+	36, // 27: cairn.v1.CheckInResponse.groups:type_name -> cairn.v1.GroupNews
+	38, // 28: cairn.v1.CheckInResponse.standing:type_name -> cairn.v1.Standing
+	52, // 29: cairn.v1.CheckInResponse.departure:type_name -> cairn.v1.Signed
+	54, // 30: cairn.v1.JournalResponse.entries:type_name -> cairn.v1.Entry
+	52, // 31: cairn.v1.JournalResponse.head:type_name -> cairn.v1.Signed
+	52, // 32: cairn.v1.ContestRequest.head:type_name -> cairn.v1.Signed
+	52, // 33: cairn.v1.ClaimRequest.claims:type_name -> cairn.v1.Signed
+	8,  // 34: cairn.v1.PeersResponse.lease:type_name -> cairn.v1.GroupLease
+	2,  // 35: cairn.v1.Metadata.CreateBucket:input_type -> cairn.v1.CreateBucketRequest
+	3,  // 36: cairn.v1.Metadata.DeleteBucket:input_type -> cairn.v1.DeleteBucketRequest
+	5,  // 37: cairn.v1.Metadata.ListBuckets:input_type -> cairn.v1.ListBucketsRequest
+	9,  // 38: cairn.v1.Metadata.Lease:input_type -> cairn.v1.LeaseRequest
+	13, // 39: cairn.v1.Metadata.BeginUpload:input_type -> cairn.v1.BeginUploadRequest
+	15, // 40: cairn.v1.Metadata.AddSegments:input_type -> cairn.v1.AddSegmentsRequest
+	17, // 41: cairn.v1.Metadata.AbortUpload:input_type -> cairn.v1.AbortUploadRequest
+	19, // 42: cairn.v1.Metadata.CommitObject:input_type -> cairn.v1.CommitObjectRequest
+	21, // 43: cairn.v1.Metadata.CommitObjects:input_type -> cairn.v1.CommitObjectsRequest
+	25, // 44: cairn.v1.Metadata.GetObject:input_type -> cairn.v1.GetObjectRequest
+	28, // 45: cairn.v1.Metadata.ListObjects:input_type -> cairn.v1.ListObjectsRequest
+	31, // 46: cairn.v1.Metadata.DeleteObjects:input_type -> cairn.v1.DeleteObjectsRequest
+	33, // 47: cairn.v1.Metadata.CopyObject:input_type -> cairn.v1.CopyObjectRequest
+	35, // 48: cairn.v1.Nodes.CheckIn:input_type -> cairn.v1.CheckInRequest
+	40, // 49: cairn.v1.Nodes.Journal:input_type -> cairn.v1.JournalRequest
+	42, // 50: cairn.v1.Nodes.Contest:input_type -> cairn.v1.ContestRequest
+	44, // 51: cairn.v1.Nodes.Claim:input_type -> cairn.v1.ClaimRequest
+	46, // 52: cairn.v1.Nodes.Peers:input_type -> cairn.v1.PeersRequest
+	48, // 53: cairn.v1.Nodes.ReportSegment:input_type -> cairn.v1.ReportSegmentRequest
+	50, // 54: cairn.v1.Nodes.Exit:input_type -> cairn.v1.ExitRequest
+	1,  // 55: cairn.v1.Metadata.CreateBucket:output_type -> cairn.v1.Bucket
+	4,  // 56: cairn.v1.Metadata.DeleteBucket:output_type -> cairn.v1.DeleteBucketResponse
+	6,  // 57: cairn.v1.Metadata.ListBuckets:output_type -> cairn.v1.ListBucketsResponse
+	10, // 58: cairn.v1.Metadata.Lease:output_type -> cairn.v1.LeaseResponse
+	14, // 59: cairn.v1.Metadata.BeginUpload:output_type -> cairn.v1.BeginUploadResponse
+	16, // 60: cairn.v1.Metadata.AddSegments:output_type -> cairn.v1.AddSegmentsResponse
+	18, // 61: cairn.v1.Metadata.AbortUpload:output_type -> cairn.v1.AbortUploadResponse
+	24, // 62: cairn.v1.Metadata.CommitObject:output_type -> cairn.v1.Object
+	22, // 63: cairn.v1.Metadata.CommitObjects:output_type -> cairn.v1.CommitObjectsResponse
+	27, // 64: cairn.v1.Metadata.GetObject:output_type -> cairn.v1.GetObjectResponse
+	30, // 65: cairn.v1.Metadata.ListObjects:output_type -> cairn.v1.ListObjectsResponse
+	32, // 66: cairn.v1.Metadata.DeleteObjects:output_type -> cairn.v1.DeleteObjectsResponse
+	24, // 67: cairn.v1.Metadata.CopyObject:output_type -> cairn.v1.Object
+	39, // 68: cairn.v1.Nodes.CheckIn:output_type -> cairn.v1.CheckInResponse
+	41, // 69: cairn.v1.Nodes.Journal:output_type -> cairn.v1.JournalResponse
+	43, // 70: cairn.v1.Nodes.Contest:output_type -> cairn.v1.ContestResponse
+	45, // 71: cairn.v1.Nodes.Claim:output_type -> cairn.v1.ClaimResponse
+	47, // 72: cairn.v1.Nodes.Peers:output_type -> cairn.v1.PeersResponse
+	49, // 73: cairn.v1.Nodes.ReportSegment:output_type -> cairn.v1.ReportSegmentResponse
+	51, // 74: cairn.v1.Nodes.Exit:output_type -> cairn.v1.ExitResponse
+	55, // [55:75] is the sub-list for method output_type
+	35, // [35:55] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_satellite_proto_init() }

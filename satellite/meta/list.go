@@ -16,6 +16,8 @@ const (
 	// before a new scan is started behind them all, which costs more than a
 	// few steps.
 	patience = 16
+	// extentSize is about what an extent and its place take of an answer.
+	extentSize = 100
 )
 
 // List returns one page of objects. It is one consistent state; a listing of
@@ -41,7 +43,10 @@ func (s *Store) List(ctx context.Context, q ListRequest) (page ListPage, err err
 			}
 		}
 		page = l.page
-		return nil
+		if len(l.extents) > 0 {
+			page.Places, err = places(r, l.extents)
+		}
+		return err
 	})
 	if err != nil {
 		return ListPage{}, err
@@ -61,6 +66,7 @@ type lister struct {
 	skipped int
 	size    int
 	page    ListPage
+	extents []Extent
 }
 
 // begin finds where the page starts. Objects whose key is the prefix itself
@@ -149,6 +155,11 @@ func (l *lister) take(pair kv.Pair) error {
 	item := Item{Object: Object{Key: key, Version: v, Size: o.size, Segments: o.segments()}}
 	if l.WithMetadata {
 		item.SealedMetadata = bytes.Clone(o.sealed)
+	}
+	if l.WithExtents && len(o.extents) == 1 {
+		item.Extent = &o.extents[0]
+		l.extents = append(l.extents, o.extents[0])
+		l.size += extentSize
 	}
 	l.add(item, append(key[:len(key):len(key)], endOfKey))
 	return nil

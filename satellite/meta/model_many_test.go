@@ -112,3 +112,18 @@ func (d *duel) manyVersions(r *CommitManyRequest, got, want []Outcome, before []
 		present.version = got[i].Version
 	}
 }
+
+// places are those of the segments of a page of a list.
+func (m *model) places(items []Item) (all []Place) {
+	for _, item := range items {
+		if item.Extent == nil {
+			continue
+		}
+		s := m.segments[item.Extent.Segment]
+		p := Place{ID: s.ID, Group: s.Group, Size: s.Size, Root: s.Root}
+		if !slices.Contains(all, p) {
+			all = append(all, p)
+		}
+	}
+	return all
+}

@@ -201,7 +201,7 @@ func (d *duel) get() {
 func (d *duel) list() {
 	q := ListRequest{
 		Project: d.project, Bucket: d.bucketName(), Limit: 1 + d.random.IntN(9),
-		Recursive: d.chance(50), WithMetadata: d.chance(50),
+		Recursive: d.chance(50), WithMetadata: d.chance(50), WithExtents: d.chance(50),
 	}
 	if d.chance(50) {
 		q.Prefix = d.key()
@@ -216,6 +216,7 @@ func (d *duel) list() {
 		if !d.same("list", err, wantErr) {
 			return
 		}
+		d.equal("places", page.Places, d.model.places(page.Items))
 		got = append(got, page.Items...)
 		if page.More && len(page.Items) != q.Limit {
 			d.t.Fatalf("page of %d items, want %d", len(page.Items), q.Limit)

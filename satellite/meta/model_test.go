@@ -33,6 +33,7 @@ type modelObject struct {
 	sealed  []byte
 	inline  []byte
 	extents []Extent
+	listed  bool // by an upload
 }
 
 type modelUpload struct {
@@ -230,7 +231,7 @@ func (m *model) commit(r CommitRequest, window int64) (o Object, repeated bool, 
 	if err != nil {
 		return Object{}, false, err
 	}
-	extents := r.Extents
+	extents, listed := r.Extents, false
 	if r.Upload != (UploadID{}) {
 		u, err := m.upload(r.Project, r.Upload)
 		if err != nil {
@@ -239,7 +240,7 @@ func (m *model) commit(r CommitRequest, window int64) (o Object, repeated bool, 
 		if u.bucket != b || u.key != string(r.Key) || len(r.Inline) > 0 && len(u.calls) > 0 {
 			return Object{}, false, ErrInvalid
 		}
-		extents = append(u.extents(), extents...)
+		extents, listed = append(u.extents(), extents...), len(u.calls) > 0
 	}
 	if len(r.Inline) == 0 && totalLength(extents) != r.Size {
 		return Object{}, false, ErrInvalid
@@ -251,7 +252,7 @@ func (m *model) commit(r CommitRequest, window int64) (o Object, repeated bool, 
 		return Object{}, false, err
 	}
 	delete(m.uploads, r.Upload)
-	b.objects[string(r.Key)] = &modelObject{size: r.Size, sealed: r.SealedMetadata, inline: r.Inline, extents: extents}
+	b.objects[string(r.Key)] = &modelObject{size: r.Size, sealed: r.SealedMetadata, inline: r.Inline, extents: extents, listed: listed}
 	m.sweep()
 	return Object{Key: r.Key, Size: r.Size, Segments: len(extents)}, false, nil
 }
@@ -408,6 +409,9 @@ func (m *model) list(q ListRequest) ([]Item, error) {
 		item := Item{Object: Object{Key: []byte(k), Version: o.version, Size: o.size, Segments: len(o.extents)}}
 		if q.WithMetadata {
 			item.SealedMetadata = o.sealed
+		}
+		if q.WithExtents && len(o.extents) == 1 && !o.listed {
+			item.Extent = &o.extents[0]
 		}
 		items = append(items, item)
 	}

@@ -96,6 +96,7 @@ type ListRequest struct {
 	Limit        int  // items; 0 stands for MaxList
 	Recursive    bool // otherwise keys deeper than one component show as prefixes
 	WithMetadata bool
+	WithExtents  bool // fill in Extent, and Places
 }
 
 // Item is an object, or the common prefix of those a level below. An object
@@ -103,6 +104,8 @@ type ListRequest struct {
 type Item struct {
 	Object        // Key is whole
 	Prefix []byte // set instead of Object
+	// Extent is that of an object that has one.
+	Extent *Extent
 }
 
 // ListPage is one page of a listing.
@@ -110,6 +113,8 @@ type ListPage struct {
 	Items []Item
 	More  bool
 	Next  []byte // give it as After
+	// Places are those of the segments that the extents are in, each once.
+	Places []Place
 }
 
 // DeleteRequest deletes objects.
