@@ -171,28 +171,15 @@ func sortItems(items []Item) {
 	slices.SortFunc(items, func(a, b Item) int { return cmp.Compare(a.Name(), b.Name()) })
 }
 
-// pages gives every item that the satellite lists in dir, decrypted. The next
-// page is on its way while one is decrypted.
+// pages gives every item that the satellite lists in dir, decrypted.
 func (l *lister) pages(dir string, recursive bool, each func(Item) error) error {
 	sealed, _, err := l.cipher.EncryptDir(dir)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(l.ctx)
-	fetched := make(chan page)
-	go l.fetch(ctx, fetched, &pb.ListObjectsRequest{
-		Bucket: l.bucket, Prefix: sealed, Recursive: recursive, WithMetadata: l.o.Metadata,
-	})
-	defer func() {
-		cancel()
-		for range fetched { // until the fetching has ended
-		}
-	}()
-	for next := range fetched {
-		if next.err != nil {
-			return next.err
-		}
-		for _, found := range next.items {
+	req := &pb.ListObjectsRequest{Bucket: l.bucket, Prefix: sealed, Recursive: recursive, WithMetadata: l.o.Metadata}
+	return l.p.listPages(l.ctx, req, func(res *pb.ListObjectsResponse) error {
+		for _, found := range res.Items {
 			item, err := l.item(dir, found)
 			l.read++
 			if errors.Is(err, names.ErrKey) {
@@ -209,28 +196,50 @@ func (l *lister) pages(dir string, recursive bool, each func(Item) error) error 
 				return err
 			}
 		}
+		return nil
+	})
+}
+
+// listPages gives each page of a satellite's list. The next one is on its way
+// meanwhile.
+func (p *Project) listPages(ctx context.Context, req *pb.ListObjectsRequest, each func(*pb.ListObjectsResponse) error) error {
+	fetching, cancel := context.WithCancel(ctx)
+	fetched := make(chan page)
+	go p.fetchPages(fetching, fetched, req)
+	defer func() {
+		cancel()
+		for range fetched { // until the fetching has ended
+		}
+	}()
+	for next := range fetched {
+		err := next.err
+		if err == nil {
+			err = each(next.res)
+		}
+		if err != nil {
+			return err
+		}
 	}
-	return l.ctx.Err()
+	return ctx.Err()
 }
 
 // page is what one call brought.
 type page struct {
-	items []*pb.ListItem
-	err   error
+	res *pb.ListObjectsResponse
+	err error
 }
 
-// fetch gets page after page until the last, an error or the end of ctx.
-func (l *lister) fetch(ctx context.Context, fetched chan<- page, req *pb.ListObjectsRequest) {
+// fetchPages gets page after page until the last, an error or the end of ctx.
+func (p *Project) fetchPages(ctx context.Context, fetched chan<- page, req *pb.ListObjectsRequest) {
 	defer close(fetched)
 	var last *pb.ListItem
 	for more := true; more; {
-		res, err := l.p.sat.ListObjects(ctx, req)
+		res, err := p.sat.ListObjects(ctx, req)
 		if err == nil {
 			last, err = checkOrder(last, res)
 		}
-		next := page{items: res.GetItems(), err: err}
 		select {
-		case fetched <- next:
+		case fetched <- page{res, err}:
 		case <-ctx.Done():
 			return
 		}

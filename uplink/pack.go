@@ -47,13 +47,15 @@ type packedBlock struct {
 
 // packedFile is a file of a pack.
 type packedFile struct {
-	name     name
-	secret   *pb.ObjectSecret
-	sealed   []byte // the secret
-	inline   []byte // ciphertext; nil: it is in the segment
-	plain    []byte
-	ifAbsent bool
-	done     func(Object, error)
+	name      name
+	secret    *pb.ObjectSecret
+	sealed    []byte // the secret
+	inline    []byte // ciphertext; nil: it is in the segment
+	plain     []byte
+	same      *packedFile // it has the extent of that one
+	ifAbsent  bool
+	ifVersion []byte
+	done      func(Object, error)
 
 	offset int64         // of the extent
 	cipher *seal.Segment // of the extent
@@ -84,15 +86,19 @@ func (f *packedFile) weight() int {
 	return 80 + len(f.name.bucket) + len(f.name.sealed) + len(f.sealed) + len(f.inline)
 }
 
-// fits tells whether a pack that is not empty can take a file, too.
-func (pk *pack) fits(f *packedFile, most packLimits) bool {
-	return len(pk.files) < most.objects && pk.bytes+len(f.plain) <= most.bytes && pk.metadata+f.weight() <= most.metadata
+// fits tells whether a pack that is not empty can take files, too.
+func (pk *pack) fits(files []*packedFile, most packLimits) bool {
+	bytes, metadata := pk.bytes, pk.metadata
+	for _, f := range files {
+		bytes, metadata = bytes+len(f.plain), metadata+f.weight()
+	}
+	return len(pk.files)+len(files) <= most.objects && bytes <= most.bytes && metadata <= most.metadata
 }
 
 func (pk *pack) add(f *packedFile) {
 	pk.files = append(pk.files, f)
 	pk.metadata += f.weight()
-	if f.inline == nil {
+	if f.inline == nil && f.same == nil {
 		pk.packed = append(pk.packed, f)
 		pk.bytes += len(f.plain)
 	}
@@ -102,10 +108,14 @@ func (pk *pack) add(f *packedFile) {
 func (f *packedFile) message(segment []byte) *pb.NewObject {
 	o := &pb.NewObject{
 		Bucket: f.name.bucket, Key: f.name.sealed, Inline: f.inline, Size: f.secret.Size,
-		SealedMetadata: f.sealed, IfAbsent: f.ifAbsent,
+		SealedMetadata: f.sealed, IfAbsent: f.ifAbsent, IfVersion: f.ifVersion,
 	}
 	if f.inline == nil {
-		o.Extents = []*pb.Extent{{Segment: segment, Offset: uint64(f.offset), Length: f.secret.Size}}
+		at := f
+		if f.same != nil {
+			at = f.same
+		}
+		o.Extents = []*pb.Extent{{Segment: segment, Offset: uint64(at.offset), Length: f.secret.Size}}
 	}
 	return o
 }

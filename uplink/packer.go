@@ -117,17 +117,20 @@ func (k *Packer) alone(n name, head []byte, r io.Reader, o UploadOptions, done f
 	return err
 }
 
-// add puts a file into the open pack, and sends that off before if it is full.
-func (k *Packer) add(f *packedFile) {
+// add puts files that belong together into the open pack, and sends that off
+// before if it is full.
+func (k *Packer) add(files ...*packedFile) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.open != nil && !k.open.fits(f, k.limits) {
+	if k.open != nil && !k.open.fits(files, k.limits) {
 		k.send()
 	}
 	if k.open == nil {
 		k.open = new(pack)
 	}
-	k.open.add(f)
+	for _, f := range files {
+		k.open.add(f)
+	}
 }
 
 // send has the open pack stored once there are not too many under way. The

@@ -98,7 +98,7 @@ func (a *app) root() *cobra.Command {
 	_ = flags.MarkHidden("cpuprofile")
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.PersistentPreRunE = a.begin
-	root.AddCommand(a.accessCommand(), a.mb(), a.rb(), a.ls(), a.cp(), a.mv(), a.rm(), a.cat(), a.stat(), a.du(), a.speed())
+	root.AddCommand(a.accessCommand(), a.mb(), a.rb(), a.ls(), a.cp(), a.mv(), a.rm(), a.cat(), a.stat(), a.du(), a.repack(), a.speed())
 	return root
 }
 

@@ -36,7 +36,7 @@ func TestNetwork(t *testing.T) {
 		{"Buckets", testBuckets}, {"Files", testFiles}, {"Ranges", testRanges}, {"Metadata", testMetadata},
 		{"Trees", testTrees}, {"ServerSide", testServerSide}, {"Move", testMove}, {"Remove", testRemove},
 		{"UnsafeNames", testUnsafeNames}, {"NothingLeft", testNothingLeft}, {"Interrupt", testInterrupt},
-		{"WrongKey", testWrongKey}, {"DryRun", testDryRun}, {"JSON", testJSON},
+		{"Packs", testPacks}, {"WrongKey", testWrongKey}, {"DryRun", testDryRun}, {"JSON", testJSON},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			w := newWorld(t)
