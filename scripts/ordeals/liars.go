@@ -19,9 +19,9 @@ import (
 )
 
 // liars turns a third of the nodes into liars, each kind of them, while objects
-// are stored and read. Nobody may get a wrong byte, all of them have to be found
-// out, and no honest node may be blamed; with new nodes in their place the data
-// has to be whole again.
+// are stored and read. Nobody may get a wrong byte, all of them that hold
+// anything have to be found out, and no honest node may be blamed; with new nodes
+// in their place, and the liars gone, the data has to be whole again.
 type liars struct {
 	honest, liars int
 	scheme        string
@@ -62,13 +62,14 @@ func (s *liars) run(ctx context.Context, l *lab) error {
 	if err := l.store(ctx, s.size<<20/2); err != nil {
 		return err
 	}
-	suspects, err := s.suspects(l)
+	suspects, err := s.suspects(ctx, l)
 	if err != nil {
 		return err
 	}
 	if err := s.amongLiars(ctx, l, suspects); err != nil {
 		return err
 	}
+	s.end(l)
 	if err := s.recover(ctx, l); err != nil {
 		return err
 	}
@@ -78,8 +79,19 @@ func (s *liars) run(ctx context.Context, l *lab) error {
 	return l.verify(ctx)
 }
 
-// suspects are the liars by identity, with their kind.
-func (s *liars) suspects(l *lab) (map[string]*suspect, error) {
+// suspects are the liars by identity, with their kind, and whether they hold any
+// shard: one that holds none has nothing to lie about.
+func (s *liars) suspects(ctx context.Context, l *lab) (map[string]*suspect, error) {
+	v, err := l.look(ctx)
+	if err != nil {
+		return nil, err
+	}
+	held := make(map[string]uint64)
+	for _, g := range v.groups {
+		for _, id := range g.Nodes {
+			held[string(id)] += g.Segments
+		}
+	}
 	all := make(map[string]*suspect)
 	for i, liar := range l.net.Liars {
 		key, err := ident.Load(filepath.Join(l.dir, liar.Name+".pem"))
@@ -87,7 +99,7 @@ func (s *liars) suspects(l *lab) (map[string]*suspect, error) {
 			return nil, err
 		}
 		id := key.ID()
-		all[string(id[:])] = &suspect{name: liar.Name, how: fmt.Sprint(behaviours[i%len(behaviours)])}
+		all[string(id[:])] = &suspect{name: liar.Name, how: fmt.Sprint(behaviours[i%len(behaviours)]), idle: held[string(id[:])] == 0}
 	}
 	return all, nil
 }
@@ -95,6 +107,7 @@ func (s *liars) suspects(l *lab) (map[string]*suspect, error) {
 // suspect is a liar, and what became of it.
 type suspect struct {
 	name, how string
+	idle      bool // it held nothing when it turned, and need not be out
 	out       bool
 	after     time.Duration
 	seen      *pb.NodeInfo // when it was out
@@ -138,7 +151,7 @@ func (s *liars) amongLiars(ctx context.Context, l *lab, suspects map[string]*sus
 	return err
 }
 
-// allOut reports whether all liars have lost their standing.
+// allOut reports whether all liars that have to be are out.
 func (s *liars) allOut(ctx context.Context, l *lab, suspects map[string]*suspect, begun time.Time) (bool, error) {
 	nodes, err := l.nodes(ctx)
 	if err != nil {
@@ -155,7 +168,9 @@ func (s *liars) allOut(ctx context.Context, l *lab, suspects map[string]*suspect
 			liar.out, liar.after, liar.seen = true, time.Since(begun), n
 			l.report.say("%s %s is out: %s", liar.name, liar.how, n.Reason)
 		default:
-			left++
+			if !liar.idle {
+				left++
+			}
 		}
 	}
 	return left == 0, fmt.Errorf("%d are left", left)
@@ -163,16 +178,30 @@ func (s *liars) allOut(ctx context.Context, l *lab, suspects map[string]*suspect
 
 // tell reports when each liar was out.
 func (s *liars) tell(l *lab, suspects map[string]*suspect) {
-	out := 0
+	out, due := 0, 0
 	for _, liar := range slices.SortedFunc(maps.Values(suspects), func(a, b *suspect) int { return cmp.Compare(a.name, b.name) }) {
+		if !liar.idle {
+			due++
+		}
 		if !liar.out {
 			continue
 		}
-		out++
+		if !liar.idle {
+			out++
+		}
 		what := fmt.Sprintf("%s %s, %s after %.0f s and so many challenges", liar.name, liar.how, stateName(liar.seen.State), liar.after.Seconds())
 		l.report.add(what, float64(liar.seen.Proved+liar.seen.Failed), "")
 	}
-	l.report.must(out == len(suspects), "liars out", float64(out), "", fmt.Sprint(len(suspects)))
+	l.report.add("liars that held nothing when they turned", float64(len(suspects)-due), "")
+	l.report.must(due > 0 && out == due, "liars out of those that held something", float64(out), "", fmt.Sprintf("%d, and some", due))
+}
+
+// end ends the liars: new nodes are to take their places, and who is silent could
+// not be compared with what it should hold.
+func (s *liars) end(l *lab) {
+	for _, liar := range l.net.Liars {
+		liar.Kill()
+	}
 }
 
 // recover starts honest nodes in place of the liars and waits until the data is
