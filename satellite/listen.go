@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"github.com/cairnstorage/cairn/proto/transport"
 )
@@ -59,7 +58,7 @@ func (s *Satellite) newHost() (*transport.Host, error) {
 		c.Listen = listen
 		host, err := transport.New(c)
 		switch {
-		case err == nil || !inUse(err):
+		case err == nil || !transport.InUse(err):
 			return host, err
 		case before != 0:
 			return nil, fmt.Errorf("%w: grants and nodes know this satellite by port %d, so stop the process that has it, or choose with --listen", err, before)
@@ -70,19 +69,13 @@ func (s *Satellite) newHost() (*transport.Host, error) {
 	if c.Listen = listen; before != 0 && slices.ContainsFunc(listen, anyPort) {
 		c.Listen = replaceAnyPort(listen, before)
 		host, err := transport.New(c)
-		if err == nil || !inUse(err) {
+		if err == nil || !transport.InUse(err) {
 			return host, err
 		}
 		s.log.Warn("the port of last time is taken; grants made before lead nowhere", "port", before)
 		c.Listen = listen
 	}
 	return transport.New(c)
-}
-
-// inUse tells the error of a port that is taken. Not every layer below keeps
-// the chain of errors.
-func inUse(err error) bool {
-	return errors.Is(err, syscall.EADDRINUSE) || strings.Contains(err.Error(), syscall.EADDRINUSE.Error())
 }
 
 // portBefore is the port of last time, or 0.

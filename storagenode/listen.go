@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/cairnstorage/cairn/proto/transport"
 )
 
 func trimSpace(raw []byte) []byte { return bytes.TrimSpace(raw) }
@@ -37,6 +40,27 @@ func (n *Node) listenAddresses() ([]string, error) {
 		addrs = append(addrs, chosen)
 	}
 	return addrs, nil
+}
+
+// listenTries is how often ports are chosen. Between two nodes that start at once
+// it may take a few: what was free is taken a moment later.
+const listenTries = 20
+
+// listenAnew chooses addresses and listens at them, and again as long as another
+// process takes one of the ports between the two.
+func listenAnew(choose func() ([]string, error), listen func([]string) error) error {
+	var before []string
+	for try := 1; ; try++ {
+		addrs, err := choose()
+		if err != nil {
+			return err
+		}
+		err = listen(addrs)
+		if err == nil || try == listenTries || !transport.InUse(err) || slices.Equal(addrs, before) {
+			return err
+		}
+		before = addrs
+	}
 }
 
 // portKind is "tcp" or "udp" for a multiaddr with port 0 of that kind.

@@ -203,16 +203,15 @@ func (n *Node) openDir() (err error) {
 
 // openHost starts listening.
 func (n *Node) openHost() error {
-	listen, err := n.listenAddresses()
-	if err != nil {
+	err := listenAnew(n.listenAddresses, func(listen []string) (err error) {
+		n.host, err = transport.New(transport.Config{
+			Key:      n.key,
+			Listen:   listen,
+			Announce: n.config.Announce,
+			QUIC:     n.config.QUIC,
+			Logger:   n.log,
+		})
 		return err
-	}
-	n.host, err = transport.New(transport.Config{
-		Key:      n.key,
-		Listen:   listen,
-		Announce: n.config.Announce,
-		QUIC:     n.config.QUIC,
-		Logger:   n.log,
 	})
 	if err != nil {
 		return err

@@ -242,6 +242,9 @@ func TestPortTaken(t *testing.T) {
 	first := newHost(t, listening)
 	_, err := New(Config{Key: newKey(t), Listen: addressOf(t, first).Addrs})
 	wantShort(t, err, "listen on", "address already in use")
+	if !InUse(err) || InUse(ErrAddress) {
+		t.Errorf("in use: %v, of %v", InUse(err), err)
+	}
 }
 
 func TestGate(t *testing.T) {
