@@ -29,7 +29,7 @@ type claimRig struct {
 	answers  bool // though it refuses, it takes claims in
 	known    map[uint32][]byte
 	issued   map[uint32]time.Time // of the known ones: earlier ones are passed over
-	calls    []*pb.ClaimRequest // since wanted last
+	calls    []*pb.ClaimRequest   // since wanted last
 }
 
 // A heldDouble is what is held of one group.
