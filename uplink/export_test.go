@@ -1,8 +1,16 @@
 package uplink
 
 import (
+	"context"
 	"slices"
+	"strings"
 	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/cairnstorage/cairn/proto/grant"
+	"github.com/cairnstorage/cairn/proto/transport"
+	"github.com/cairnstorage/cairn/satellite/satclient"
 )
 
 // LimitSegments makes segments of at most so many stripes, so that objects of
@@ -75,3 +83,35 @@ func (p *Project) Held() (put, get int) {
 
 // Limit makes packs of at most so many bytes and objects.
 func (k *Packer) Limit(bytes, objects int) { k.limits.bytes, k.limits.objects = bytes, objects }
+
+// Interpose has before and after called around each call to the satellite, with
+// its name. An error of theirs is what the caller gets.
+func (p *Project) Interpose(accessGrant string, before, after func(call string) error) error {
+	access, err := grant.Parse(accessGrant)
+	if err != nil {
+		return err
+	}
+	conn, err := p.host.DialGRPC(p.satellite, transport.SatelliteProtocol)
+	if err != nil {
+		return err
+	}
+	p.sat = satclient.NewClient(&interposed{conn, before, after}, satclient.Options{APIKey: access.APIKey})
+	p.leases.sat = p.sat
+	return nil
+}
+
+type interposed struct {
+	grpc.ClientConnInterface
+	before, after func(call string) error
+}
+
+func (i *interposed) Invoke(ctx context.Context, method string, req, res any, options ...grpc.CallOption) error {
+	call := method[strings.LastIndexByte(method, '/')+1:]
+	if err := i.before(call); err != nil {
+		return satclient.ToStatus(err)
+	}
+	if err := i.ClientConnInterface.Invoke(ctx, method, req, res, options...); err != nil {
+		return err
+	}
+	return satclient.ToStatus(i.after(call))
+}
