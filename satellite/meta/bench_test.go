@@ -72,6 +72,33 @@ func BenchmarkCommit(b *testing.B) {
 	}
 }
 
+// BenchmarkCommitMany commits packs of 500 objects that share a segment.
+func BenchmarkCommitMany(b *testing.B) {
+	r := benchRig(b, 0)
+	var serial atomic.Uint64
+	const objects = 500
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			n := serial.Add(1)
+			id := order.SegmentID(append(u64(nil, n), make([]byte, 8)...))
+			q := CommitManyRequest{Project: r.project, Nonce: id[:], Segments: []NewSegment{
+				{ID: id, Group: 1, Epoch: 1, Size: 1 << 24, Root: merkle.Hash{1}, Held: []byte{255, 3}},
+			}}
+			for i := range objects {
+				q.Objects = append(q.Objects, NewObject{
+					Bucket: "bucket", Key: key("d", fmt.Sprintf("%08d", objects*int(n)+i)), SealedMetadata: make([]byte, 80), Size: 30000,
+					Extents: []Extent{{Segment: id, Offset: uint64(30016 * i), Length: 30000}},
+				})
+			}
+			if _, err := r.CommitMany(r.ctx, q); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	})
+	b.ReportMetric(float64(b.N*objects)/b.Elapsed().Seconds(), "objects/s")
+}
+
 func BenchmarkGet(b *testing.B) {
 	r := benchRig(b, 10000)
 	b.ResetTimer()

@@ -231,3 +231,18 @@ func FuzzBlocks(f *testing.F) {
 		}
 	})
 }
+
+// BenchmarkPlan lays out a pack of 480 files of 4 to 64 KiB.
+func BenchmarkPlan(b *testing.B) {
+	random := rand.New(rand.NewPCG(5, 6))
+	sizes := make([]int64, 480)
+	for i := range sizes {
+		sizes[i] = 4096 + random.Int64N(60<<10)
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, _, err := Plan(sizes, 4, 10); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
