@@ -20,10 +20,7 @@ func (n *Network) AddNode() (int, error) {
 	if n.config.NodeArgs != nil {
 		args = append(args, n.config.NodeArgs(i)...)
 	}
-	if !slices.Contains(args, "--listen") { // a second one would be one more, not another
-		args = append(args, "--listen", anyPort)
-	}
-	node := &Process{Name: nodeName(i), Path: n.binary("storagenode"), Args: args, Log: n.NodeDir(i) + ".log"}
+	node := &Process{Name: nodeName(i), Path: n.binary("storagenode"), Args: listening(args), Log: n.NodeDir(i) + ".log"}
 	if err := os.MkdirAll(n.NodeDir(i), 0o755); err != nil {
 		return 0, err
 	}
@@ -32,6 +29,15 @@ func (n *Network) AddNode() (int, error) {
 	}
 	n.Nodes = append(n.Nodes, node)
 	return i, nil
+}
+
+// listening adds where to listen to arguments that do not say: a second place
+// would be one more, not another.
+func listening(args []string) []string {
+	if slices.Contains(args, "--listen") {
+		return args
+	}
+	return append(args, "--listen", anyPort)
 }
 
 // Wipe removes all that node i keeps, which must not run: when it is started

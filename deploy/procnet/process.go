@@ -29,6 +29,7 @@ type Process struct {
 type Usage struct {
 	CPU     time.Duration // user and system time
 	PeakRSS int64         // bytes
+	RSS     int64         // bytes now; 0: it does not run
 }
 
 // Start begins a life of the process.
@@ -126,6 +127,7 @@ func (p *Process) Usage() Usage {
 		now := usageOf(p.command.Process.Pid)
 		used.CPU += now.CPU
 		used.PeakRSS = max(used.PeakRSS, now.PeakRSS)
+		used.RSS = now.RSS
 	}
 	return used
 }
@@ -144,12 +146,18 @@ func usageOf(pid int) Usage {
 		}
 	}
 	if status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid)); err == nil {
-		for line := range bytes.Lines(status) {
-			if value, ok := bytes.CutPrefix(line, []byte("VmHWM:")); ok {
-				kib, _ := strconv.ParseInt(string(bytes.Fields(value)[0]), 10, 64)
-				used.PeakRSS = kib << 10
-			}
-		}
+		used.PeakRSS, used.RSS = kibOf(status, "VmHWM:"), kibOf(status, "VmRSS:")
 	}
 	return used
+}
+
+// kibOf is the value of one line of /proc/PID/status in bytes.
+func kibOf(status []byte, name string) int64 {
+	for line := range bytes.Lines(status) {
+		if value, ok := bytes.CutPrefix(line, []byte(name)); ok {
+			kib, _ := strconv.ParseInt(string(bytes.Fields(value)[0]), 10, 64)
+			return kib << 10
+		}
+	}
+	return 0
 }

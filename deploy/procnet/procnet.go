@@ -50,10 +50,16 @@ const Liar = "deploy/liar/cmd/liar"
 // Build compiles the three binaries of the module into dir, and those of more
 // packages of the module.
 func Build(ctx context.Context, dir string, more ...string) error {
+	return BuildTree(ctx, "", dir, more...)
+}
+
+// BuildTree is Build from another checkout of the module, whose root tree is.
+func BuildTree(ctx context.Context, tree, dir string, more ...string) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
 	command := exec.CommandContext(ctx, "go", "build", "-o", dir+string(filepath.Separator))
+	command.Dir = tree
 	for _, pkg := range append([]string{"satellite/cmd/satellite", "storagenode/cmd/storagenode", "uplink/cmd/uplink"}, more...) {
 		command.Args = append(command.Args, module+pkg)
 	}
@@ -79,7 +85,7 @@ func (n *Network) start(ctx context.Context) error {
 	n.Satellite = &Process{
 		Name: "satellite",
 		Path: n.binary("satellite"),
-		Args: append([]string{"run", "--dir", n.satelliteDir(), "--listen", "/ip4/127.0.0.1/tcp/0", "--scheme", n.config.Scheme}, n.config.Args...),
+		Args: listening(append([]string{"run", "--dir", n.satelliteDir(), "--scheme", n.config.Scheme}, n.config.Args...)),
 		Log:  filepath.Join(n.config.Dir, "satellite.log"),
 	}
 	if err := n.Satellite.Start(); err != nil {

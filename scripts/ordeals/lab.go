@@ -6,8 +6,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	mrand "math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -120,20 +118,6 @@ func scrapeOf(ctx context.Context, p *procnet.Process) (*scrape.Metrics, error) 
 	}
 	address, _, _ := bytes.Cut(at, []byte("/metrics"))
 	return scrape.Get(ctx, string(address))
-}
-
-// freeAddress is an address that a daemon can listen at. Its port is below those
-// that connections are given, so that none takes it before.
-func freeAddress() (string, error) {
-	var err error
-	for range 100 {
-		var listener net.Listener
-		listener, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20_000+mrand.IntN(10_000)))
-		if err == nil {
-			return listener.Addr().String(), listener.Close()
-		}
-	}
-	return "", err
 }
 
 // store uploads so many bytes.

@@ -2,13 +2,10 @@ package main
 
 import (
 	"bytes"
-	"crypto/rand"
 	"io"
-	"net"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/cairnstorage/cairn/proto/pb"
 )
@@ -97,54 +94,5 @@ func TestReportFails(t *testing.T) {
 	r.must(true, "good", 1, "", "1")
 	if r.end(nil); !r.Passed {
 		t.Error("nothing failed and the report does not say so")
-	}
-}
-
-// A relay passes everything on, both ways, and ends what it carries with itself.
-func TestRelay(t *testing.T) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	go func() { // echoes
-		for {
-			c, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			go io.Copy(c, c)
-		}
-	}()
-	r, err := newRelay(listener.Addr().String(), 64<<20)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := net.Dial("tcp", r.listener.Addr().String())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	sent, got := make([]byte, 300_000), make([]byte, 300_000)
-	rand.Read(sent)
-	go c.Write(sent)
-	if _, err := io.ReadFull(c, got); err != nil || !bytes.Equal(got, sent) {
-		t.Fatalf("what came back differs: %v", err)
-	}
-	r.close()
-	if _, err := c.Read(got); err == nil {
-		t.Error("the connection outlives the relay")
-	}
-}
-
-func TestPaceAddsUp(t *testing.T) {
-	p := pace{rate: 1000}
-	p.next = time.Now().Add(-time.Hour) // what was not used is lost
-	begun := time.Now()
-	for range 5 {
-		p.wait(2)
-	}
-	if p.next.Before(begun.Add(10 * time.Millisecond)) {
-		t.Error("the pace lets more through than its rate")
 	}
 }

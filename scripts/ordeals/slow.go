@@ -5,11 +5,11 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"net"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/cairnstorage/cairn/deploy/relay"
 	"github.com/cairnstorage/cairn/proto/wire"
 )
 
@@ -35,22 +35,22 @@ func (s *slow) flags(f *flag.FlagSet) {
 }
 
 func (s *slow) run(ctx context.Context, l *lab) error {
-	var relays []*relay
+	var relays []*relay.Relay
 	defer func() {
 		for _, r := range relays {
-			r.close()
+			r.Close()
 		}
 	}()
 	err := l.start(ctx, setup{nodes: s.nodes, scheme: s.scheme, node: func(i int) []string {
 		if i >= s.thin {
 			return nil
 		}
-		relay, args, err := behindLine(s.line << 10)
+		r, args, err := relay.Before(relay.Line{Rate: s.line << 10})
 		if err != nil {
 			l.report.fail("relay: %v", err)
 			return nil
 		}
-		relays = append(relays, relay)
+		relays = append(relays, r)
 		return args
 	}})
 	if err != nil {
@@ -60,24 +60,6 @@ func (s *slow) run(ctx context.Context, l *lab) error {
 		return err
 	}
 	return l.verify(ctx)
-}
-
-// behindLine is a relay before a node, with what the node is told so that others
-// come through it.
-func behindLine(rate int64) (*relay, []string, error) {
-	listen, err := freeAddress()
-	if err != nil {
-		return nil, nil, err
-	}
-	r, err := newRelay(listen, rate)
-	if err != nil {
-		return nil, nil, err
-	}
-	_, port, err := net.SplitHostPort(listen)
-	if err != nil {
-		return nil, nil, err
-	}
-	return r, []string{"--listen", "/ip4/127.0.0.1/tcp/" + port, "--announce", fmt.Sprintf("/ip4/127.0.0.1/tcp/%d", r.port())}, nil
 }
 
 // upload uploads for the time, then lets the network heal, and measures what was
