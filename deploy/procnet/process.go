@@ -124,7 +124,7 @@ func (p *Process) Usage() Usage {
 	defer p.mu.Unlock()
 	used := p.past
 	if p.command != nil {
-		now := usageOf(p.command.Process.Pid)
+		now := UsageOf(p.command.Process.Pid)
 		used.CPU += now.CPU
 		used.PeakRSS = max(used.PeakRSS, now.PeakRSS)
 		used.RSS = now.RSS
@@ -132,8 +132,8 @@ func (p *Process) Usage() Usage {
 	return used
 }
 
-// usageOf reads the cost of a running process from proc(5).
-func usageOf(pid int) Usage {
+// UsageOf reads the cost of a running process from proc(5).
+func UsageOf(pid int) Usage {
 	const ticksPerSecond = 100 // USER_HZ on every Linux platform Go runs on
 	var used Usage
 	if stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)); err == nil {

@@ -84,6 +84,12 @@ func freeAddress() (address net.Addr, err error) {
 	return nil, err
 }
 
+// SetRate changes the rate of the line, in bytes a second; 0: no limit.
+func (r *Relay) SetRate(rate int64) {
+	r.up.pace.set(rate)
+	r.down.pace.set(rate)
+}
+
 // Moved is how many bytes were passed on to the target and from it.
 func (r *Relay) Moved() (to, from int64) { return r.up.moved.Load(), r.down.moved.Load() }
 
@@ -200,18 +206,24 @@ func (r *Relay) Close() {
 
 // A pace says when the next bytes may go.
 type pace struct {
-	rate int64 // bytes a second; 0: at once
-
 	mu   sync.Mutex
+	rate int64 // bytes a second; 0: at once
 	next time.Time
+}
+
+func (p *pace) set(rate int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.rate = rate
 }
 
 // wait returns when n more bytes may go. What was not used for a while is lost.
 func (p *pace) wait(n int) {
+	p.mu.Lock()
 	if p.rate == 0 {
+		p.mu.Unlock()
 		return
 	}
-	p.mu.Lock()
 	now := time.Now()
 	if p.next.Before(now) {
 		p.next = now

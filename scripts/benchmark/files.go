@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 
 	"github.com/cairnstorage/cairn/deploy/procnet"
 	"github.com/cairnstorage/cairn/proto/pb"
@@ -21,6 +20,7 @@ const (
 
 // Files is a tree of small files, one direction of it; the median of its rounds.
 type Files struct {
+	Place     string  `json:"place"`
 	Direction string  `json:"direction"`
 	Count     int     `json:"count"`
 	Bytes     int64   `json:"bytes"`
@@ -34,59 +34,60 @@ type Files struct {
 }
 
 // measureFiles copies a tree up, down and away again by commands of their own.
-func measureFiles(ctx context.Context, network *procnet.Network, dir string, count, rounds int) ([]Files, error) {
-	source, back := filepath.Join(dir, "files"), filepath.Join(dir, "files-back")
-	bytes, err := makeFiles(source, count)
+func (r *rig) measureFiles(ctx context.Context) error {
+	r.say("copies of %d files", r.o.files)
+	source, back := filepath.Join(r.dir, "files"), filepath.Join(r.dir, "files-back")
+	bytes, err := makeFiles(source, r.o.files)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	const target = "cairn://bench/files"
-	up := Files{Direction: "up", Count: count, Bytes: bytes}
-	down := Files{Direction: "down", Count: count, Bytes: bytes}
-	remove := Files{Direction: "rm", Count: count, Bytes: bytes}
+	tree := url("files")
+	up := Files{Place: r.place.Name, Direction: "up", Count: r.o.files, Bytes: bytes}
+	down, remove := up, up
+	down.Direction, remove.Direction = "down", "rm"
 	var ups, downs, removes []cost
-	for range rounds {
-		before, err := storedBytes(ctx, network)
+	for range byLength(r.o.long, 1, r.o.rounds) {
+		before, err := storedBytes(ctx, r.network)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		spent, err := costOf(network, network.Uplink(ctx, "-q", "cp", "-r", source, target))
+		spent, err := costOf(r.network, r.network.Uplink(ctx, "-q", "cp", "-r", source, tree))
 		if err != nil {
-			return nil, err
+			return err
 		}
 		ups = append(ups, spent)
-		after, err := storedBytes(ctx, network)
+		after, err := storedBytes(ctx, r.network)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		up.Stored = float64(after-before) / float64(bytes)
-		if spent, err = costOf(network, network.Uplink(ctx, "-q", "cp", "-r", target, back)); err != nil {
-			return nil, err
+		if spent, err = costOf(r.network, r.network.Uplink(ctx, "-q", "cp", "-r", tree, back)); err != nil {
+			return err
 		}
 		downs = append(downs, spent)
 		if out, err := exec.CommandContext(ctx, "diff", "-rq", source, back).CombinedOutput(); err != nil {
-			return nil, fmt.Errorf("what was downloaded differs: %s", out)
+			return fmt.Errorf("what was downloaded differs: %s", out)
 		}
 		if err := os.RemoveAll(back); err != nil {
-			return nil, err
+			return err
 		}
-		if spent, err = costOf(network, network.Uplink(ctx, "-q", "rm", "-r", target)); err != nil {
-			return nil, err
+		if spent, err = costOf(r.network, r.network.Uplink(ctx, "-q", "rm", "-r", tree)); err != nil {
+			return err
 		}
 		removes = append(removes, spent)
 	}
 	up.summarise(ups)
 	down.summarise(downs)
 	remove.summarise(removes)
-	return []Files{up, down, remove}, nil
+	r.report.Files = append(r.report.Files, up, down, remove)
+	return nil
 }
 
 func (f *Files) summarise(costs []cost) {
-	slices.SortFunc(costs, func(a, b cost) int { return int(a.wall - b.wall) })
 	rate := func(c cost) float64 { return float64(f.Count) / c.wall.Seconds() }
-	median := costs[len(costs)/2]
-	f.Rate, f.Slowest = rate(median), rate(costs[len(costs)-1])
-	f.CPU = milliseconds(median.cpu) / float64(f.Count)
+	middle, slowest := median(costs)
+	f.Rate, f.Slowest = rate(middle), rate(slowest)
+	f.CPU = milliseconds(middle.cpu) / float64(f.Count)
 	for _, c := range costs {
 		f.RSS = max(f.RSS, c.rss)
 	}

@@ -6,60 +6,53 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
+	"time"
 
 	"github.com/cairnstorage/cairn/deploy/procnet"
 )
 
 // options are the command line.
 type options struct {
-	format string
-	dir    string
-	size   int64
-	rounds int
-	keys   int
-	files  int
-	only   string
+	format  string
+	dir     string
+	memory  string
+	sizes   []int64 // bytes
+	schemes []string
+	rounds  int
+	keys    int
+	files   int
+	fill    int
+	only    string
+	long    bool
+	shaped  bool
+	line    float64 // Mbit/s
+	rtt     time.Duration
+	compare string
 }
 
-// measures tells whether a part was asked for.
-func (o options) measures(part string) bool {
-	return o.only == "" || slices.Contains(strings.Split(o.only, ","), part)
-}
-
-// Report is all that a run measured, as -o json prints it.
-type Report struct {
-	Cores     int        `json:"cores"`
-	Dir       string     `json:"-"`
-	Bounds    []Bound    `json:"bounds"`
-	Transfers []Transfer `json:"transfers"`
-	Objects   []Objects  `json:"objects"`
-	Files     []Files    `json:"files"`
-	Listing   Listing    `json:"listing"`
-}
+// parts are what -only chooses from.
+var parts = []string{"transfers", "ranges", "objects", "files", "listing", "commits", "metadata", "memory"}
 
 func main() {
-	var o options
-	flag.StringVar(&o.format, "o", "text", "output: text or json")
-	flag.StringVar(&o.dir, "dir", "", "keep the networks below this directory, to choose the disk (default: a temporary directory)")
-	flag.Int64Var(&o.size, "size", 256, "MiB to upload and download")
-	flag.IntVar(&o.rounds, "rounds", 3, "rounds of each transfer; medians are reported")
-	flag.IntVar(&o.keys, "keys", 10_000, "keys to list")
-	flag.IntVar(&o.files, "files", 10_000, "files of 4 to 64 KiB to copy")
-	flag.StringVar(&o.only, "only", "", "measure only some of transfers, objects, files and listing, separated by commas")
-	flag.Parse()
-	if flag.NArg() > 0 || o.size < 1 || o.rounds < 1 || o.keys < 1 || o.files < 1 || (o.format != "text" && o.format != "json") {
-		flag.Usage()
+	o, err := parse(os.Args[1:])
+	if errors.Is(err, flag.ErrHelp) {
+		return
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(2)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, o); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -67,88 +60,114 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, o options) error {
-	dir, err := os.MkdirTemp(o.dir, "cairn-bench.")
-	if err != nil {
+func parse(args []string) (options, error) {
+	var o options
+	f := flag.NewFlagSet("bench", flag.ContinueOnError)
+	f.StringVar(&o.format, "o", "text", "output: text or json")
+	f.StringVar(&o.dir, "dir", "", "keep networks below this `directory`, to choose the disk (default that of temporary files)")
+	f.StringVar(&o.memory, "tmpfs", "", "a `directory` on tmpfs, to do it all again in (default /dev/shm, or a mount of its own)")
+	sizes := f.String("size", "", "`MiB` to upload and download, separated by commas (default 256; with -long 256,1024)")
+	schemes := f.String("schemes", "4/6/8/10,10/14/16/20,20/28/32/40", "required/repair-below/success/total shards, separated by commas")
+	f.IntVar(&o.rounds, "rounds", 3, "rounds of each transfer; medians are reported")
+	f.IntVar(&o.keys, "keys", 10_000, "names to list; with -long a million are listed, too")
+	f.IntVar(&o.files, "files", 10_000, "files of 4 to 64 KiB to copy with -r")
+	f.IntVar(&o.fill, "fill", 0, "objects in the metadata store that is looked at (default 20,000; with -long 10,000,000)")
+	f.StringVar(&o.only, "only", "", "measure only some of "+strings.Join(parts, ", ")+", separated by commas")
+	f.BoolVar(&o.long, "long", false, "at full size, with what takes long: about an hour")
+	f.BoolVar(&o.shaped, "shaped", false, "measure transfers over thin and long lines, and nothing else")
+	f.Float64Var(&o.line, "line", 100, "with -shaped: Mbit/s of each node's line, each way")
+	f.DurationVar(&o.rtt, "rtt", 50*time.Millisecond, "with -shaped: round-trip time to the satellite and each node")
+	f.StringVar(&o.compare, "compare", "", "measure this `revision` and the working tree in turn, and nothing else")
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	if f.NArg() > 0 {
+		return o, fmt.Errorf("unexpected argument %q", f.Arg(0))
+	}
+	return o, o.complete(*sizes, *schemes)
+}
+
+// complete fills in defaults and checks what was said.
+func (o *options) complete(sizes, schemes string) error {
+	if sizes == "" && o.long {
+		sizes = "256,1024"
+	}
+	for _, size := range split(sizes, "256") {
+		mib, err := strconv.ParseInt(size, 10, 64)
+		if err != nil || mib < 1 {
+			return fmt.Errorf("-size %q is no number of MiB", size)
+		}
+		o.sizes = append(o.sizes, mib<<20)
+	}
+	slices.Sort(o.sizes)
+	o.schemes = split(schemes, "")
+	if o.fill == 0 {
+		o.fill = byLength(o.long, 20_000, 10_000_000)
+	}
+	for _, part := range split(o.only, "") {
+		if !slices.Contains(parts, part) {
+			return fmt.Errorf("-only %q is none of %s", part, strings.Join(parts, ", "))
+		}
+	}
+	switch {
+	case o.rounds < 1 || o.keys < 1 || o.files < 1 || o.fill < 1 || o.line <= 0 || o.rtt < 0:
+		return errors.New("numbers must be above 0")
+	case o.format != "text" && o.format != "json":
+		return errors.New("-o is text or json")
+	case o.compare != "" && o.shaped:
+		return errors.New("-compare and -shaped measure different things: choose one")
+	}
+	return nil
+}
+
+func byLength(long bool, short, full int) int {
+	if long {
+		return full
+	}
+	return short
+}
+
+// split splits a list at its commas; an empty one is the default.
+func split(list, empty string) []string {
+	if list == "" {
+		list = empty
+	}
+	return strings.FieldsFunc(list, func(r rune) bool { return r == ',' })
+}
+
+// measures tells whether a part was asked for.
+func (o options) measures(part string) bool {
+	return o.only == "" || slices.Contains(split(o.only, ""), part)
+}
+
+func run(ctx context.Context, o options) (err error) {
+	b := &bench{o: o, report: newReport()}
+	if b.places, err = findPlaces(o.dir, o.memory); err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
-	bin := filepath.Join(dir, "bin")
+	defer func() { err = errors.Join(err, b.close()) }()
+	b.bin = filepath.Join(b.places[0].dir, "bin")
 	progress("building")
-	if err := procnet.Build(ctx, bin); err != nil {
+	if err := procnet.Build(ctx, b.bin); err != nil {
 		return err
 	}
-	report := Report{Cores: runtime.NumCPU(), Dir: dir}
-	for _, setup := range []struct {
-		scheme string
-		nodes  int
-		full   bool // with the measurements that do not depend on the scheme
-	}{
-		{scheme: "4/6/8/10", nodes: 10, full: true},
-		{scheme: "10/14/16/20", nodes: 20},
-	} {
-		network := filepath.Join(dir, fmt.Sprintf("network%d", setup.nodes))
-		if err := report.measure(ctx, o, bin, network, setup.scheme, setup.nodes, setup.full); err != nil {
-			return fmt.Errorf("scheme %s: %w", setup.scheme, err)
-		}
-		if err := os.RemoveAll(network); err != nil {
-			return err
-		}
+	measure := b.measureAll
+	switch {
+	case o.compare != "":
+		measure = b.compare
+	case o.shaped:
+		measure = b.measureShaped
 	}
+	if err := measure(ctx); err != nil {
+		return err
+	}
+	b.report.end()
 	if o.format == "json" {
 		out := json.NewEncoder(os.Stdout)
 		out.SetIndent("", "  ")
-		return out.Encode(report)
+		return out.Encode(b.report)
 	}
-	return report.print(os.Stdout)
-}
-
-// measure runs everything for one scheme on a network of its own.
-func (r *Report) measure(ctx context.Context, o options, bin, dir, scheme string, nodes int, full bool) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	progress("%s: the bound", scheme)
-	bound, err := measureBound(ctx, bin, scheme)
-	if err != nil {
-		return err
-	}
-	r.Bounds = append(r.Bounds, bound)
-
-	progress("%s: starting %d nodes", scheme, nodes)
-	network, err := procnet.Start(ctx, procnet.Config{Bin: bin, Dir: dir, Nodes: nodes, Scheme: scheme})
-	if err != nil {
-		return err
-	}
-	defer network.Close()
-	if _, err := network.RunUplink(ctx, "mb", "cairn://bench"); err != nil {
-		return err
-	}
-	if o.measures("transfers") {
-		progress("%s: upload and download of %d MiB", scheme, o.size)
-		transfers, err := measureTransfers(ctx, network, bound, dir, o.size<<20, o.rounds)
-		if err != nil {
-			return err
-		}
-		r.Transfers = append(r.Transfers, transfers...)
-	}
-	if full && o.measures("objects") {
-		progress("%s: small objects", scheme)
-		if r.Objects, err = measureObjects(ctx, network); err != nil {
-			return err
-		}
-	}
-	if full && o.measures("files") {
-		progress("%s: copies of %d files", scheme, o.files)
-		if r.Files, err = measureFiles(ctx, network, dir, o.files, o.rounds); err != nil {
-			return err
-		}
-	}
-	if full && o.measures("listing") {
-		progress("%s: list of %d keys", scheme, o.keys)
-		r.Listing, err = measureListing(ctx, network, o.keys)
-	}
-	return err
+	return b.report.print(os.Stdout)
 }
 
 func progress(format string, args ...any) {

@@ -1,27 +1,30 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"fmt"
 	"io"
-	"slices"
-	"syscall"
+	mrand "math/rand/v2"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/cairnstorage/cairn/deploy/procnet"
 	"github.com/cairnstorage/cairn/uplink"
 )
 
-const objectCount = 200
+// clients is how many uplinks put and get small objects at a time, each with
+// connections of its own.
+const clients = 8
 
-// Objects is one operation on many small objects through one open project.
+// Objects is one operation on many small objects.
 type Objects struct {
+	Place     string  `json:"place"`
 	Operation string  `json:"operation"`
 	Size      int     `json:"size"`
-	Parallel  int     `json:"parallel"`
+	Clients   int     `json:"clients"`
 	Count     int     `json:"count"`
 	Rate      float64 `json:"per_s"`
 	P50       float64 `json:"p50_ms"`
@@ -29,71 +32,98 @@ type Objects struct {
 	CPU       float64 `json:"cpu_ms_each"` // of all processes
 }
 
-func measureObjects(ctx context.Context, network *procnet.Network) ([]Objects, error) {
-	project, err := uplink.Open(ctx, network.Grant)
-	if err != nil {
-		return nil, err
-	}
-	defer project.Close()
-	var results []Objects
-	for _, size := range []int{4 << 10, 64 << 10} {
-		data := make([]byte, size)
-		rand.Read(data)
-		for _, parallel := range []int{1, 8} {
-			key := func(i int) string { return fmt.Sprintf("small/%d/%d/%d", size, parallel, i) }
-			put, err := measureEach(network, "put", size, parallel, func(i int) error {
-				return putObject(ctx, project, key(i), data)
-			})
-			if err != nil {
-				return nil, err
-			}
-			get, err := measureEach(network, "get", size, parallel, func(i int) error {
-				return getObject(ctx, project, key(i), size)
-			})
-			if err != nil {
-				return nil, err
-			}
-			results = append(results, put, get)
-		}
-	}
-	return results, nil
-}
-
-// measureEach runs the operation objectCount times, parallel at once.
-func measureEach(network *procnet.Network, operation string, size, parallel int, do func(i int) error) (Objects, error) {
-	took := make([]time.Duration, objectCount)
-	cpu := networkCPU(network) + ownCPU()
-	start := time.Now()
-	var group errgroup.Group
-	group.SetLimit(parallel)
-	for i := range objectCount {
-		group.Go(func() error {
-			begin := time.Now()
-			defer func() { took[i] = time.Since(begin) }()
-			return do(i)
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return Objects{}, fmt.Errorf("%s of %d bytes: %w", operation, size, err)
-	}
-	wall := time.Since(start)
-	cpu = networkCPU(network) + ownCPU() - cpu
-	slices.Sort(took)
-	return Objects{
-		Operation: operation, Size: size, Parallel: parallel, Count: objectCount,
-		Rate: objectCount / wall.Seconds(),
-		P50:  milliseconds(took[objectCount/2]),
-		P99:  milliseconds(took[objectCount*99/100]),
-		CPU:  milliseconds(cpu) / objectCount,
-	}, nil
-}
-
-func putObject(ctx context.Context, project *uplink.Project, key string, data []byte) error {
-	upload, err := project.Upload(ctx, "bench", key, uplink.UploadOptions{Size: int64(len(data))})
+func (r *rig) measureObjects(ctx context.Context) error {
+	r.say("small objects")
+	projects, done, err := r.open(ctx, clients)
 	if err != nil {
 		return err
 	}
-	if _, err := upload.Write(data); err != nil {
+	defer done()
+	for _, row := range []struct{ size, clients, count int }{
+		{4 << 10, 1, 300}, {4 << 10, clients, byLength(r.o.long, 2000, 20_000)},
+		{64 << 10, 1, 100}, {64 << 10, clients, byLength(r.o.long, 500, 5000)},
+	} {
+		data := make([]byte, row.size)
+		rand.Read(data)
+		key := func(i int) string { return fmt.Sprintf("small/%d/%d/%d", row.size, row.clients, i) }
+		base := Objects{Place: r.place.Name, Size: row.size, Clients: row.clients, Count: row.count}
+		put, err := r.measureEach(base, "put", projects[:row.clients], func(p *uplink.Project, i int) error {
+			return putFrom(ctx, p, key(i), int64(row.size), bytes.NewReader(data))
+		})
+		if err != nil {
+			return err
+		}
+		get, err := r.measureEach(base, "get", projects[:row.clients], func(p *uplink.Project, i int) error {
+			return getObject(ctx, p, key(i), row.size)
+		})
+		if err != nil {
+			return err
+		}
+		r.report.Objects = append(r.report.Objects, put, get)
+	}
+	return nil
+}
+
+// open opens so many projects, each with connections of its own.
+func (r *rig) open(ctx context.Context, count int) (projects []*uplink.Project, done func(), err error) {
+	done = func() {
+		for _, p := range projects {
+			p.Close()
+		}
+	}
+	for range count {
+		p, err := uplink.Open(ctx, r.network.Grant)
+		if err != nil {
+			done()
+			return nil, nil, err
+		}
+		projects = append(projects, p)
+		// Connections to nodes are made before anything counts.
+		key := fmt.Sprintf("warm/%d", len(projects))
+		if err := putFrom(ctx, p, key, 64<<10, io.LimitReader(randomBytes(), 64<<10)); err != nil {
+			done()
+			return nil, nil, err
+		}
+	}
+	return projects, done, nil
+}
+
+// measureEach has every project do the operation, one after another, until all
+// are done.
+func (r *rig) measureEach(o Objects, operation string, projects []*uplink.Project, do func(p *uplink.Project, i int) error) (Objects, error) {
+	o.Operation = operation
+	took := make([]time.Duration, o.Count)
+	m := startMeter(r.network)
+	var next atomic.Int64
+	var group errgroup.Group
+	for _, p := range projects {
+		group.Go(func() error {
+			for i := int(next.Add(1)) - 1; i < o.Count; i = int(next.Add(1)) - 1 {
+				begin := time.Now()
+				if err := do(p, i); err != nil {
+					return err
+				}
+				took[i] = time.Since(begin)
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return o, fmt.Errorf("%s of %d bytes: %w", operation, o.Size, err)
+	}
+	spent := m.read()
+	o.Rate = float64(o.Count) / spent.wall.Seconds()
+	o.P50, o.P99 = percentile(took, 0.5), percentile(took, 0.99)
+	o.CPU = milliseconds(spent.cpu) / float64(o.Count)
+	return o, nil
+}
+
+func putFrom(ctx context.Context, project *uplink.Project, key string, size int64, data io.Reader) error {
+	upload, err := project.Upload(ctx, bucket, key, uplink.UploadOptions{Size: size})
+	if err != nil {
+		return err
+	}
+	if _, err := upload.ReadFrom(data); err != nil {
 		upload.Abort()
 		return err
 	}
@@ -102,7 +132,7 @@ func putObject(ctx context.Context, project *uplink.Project, key string, data []
 }
 
 func getObject(ctx context.Context, project *uplink.Project, key string, size int) error {
-	download, err := project.Download(ctx, "bench", key, uplink.DownloadOptions{})
+	download, err := project.Download(ctx, bucket, key, uplink.DownloadOptions{})
 	if err != nil {
 		return err
 	}
@@ -114,54 +144,9 @@ func getObject(ctx context.Context, project *uplink.Project, key string, size in
 	return err
 }
 
-// Listing is a recursive list of many keys by a command of its own.
-type Listing struct {
-	Keys    int     `json:"keys"`
-	Seconds float64 `json:"seconds"`
-	Rate    float64 `json:"keys_per_s"`
-	RSS     int64   `json:"uplink_peak_rss"`
-	PutRate float64 `json:"put_per_s"` // while they were made, 16 at once
+// randomBytes are endless and quickly made.
+func randomBytes() io.Reader {
+	var seed [32]byte
+	rand.Read(seed[:])
+	return mrand.NewChaCha8(seed)
 }
-
-func measureListing(ctx context.Context, network *procnet.Network, keys int) (Listing, error) {
-	listing := Listing{Keys: keys}
-	project, err := uplink.Open(ctx, network.Grant)
-	if err != nil {
-		return listing, err
-	}
-	defer project.Close()
-	start := time.Now()
-	group, groupCtx := errgroup.WithContext(ctx)
-	group.SetLimit(16)
-	for i := range keys {
-		group.Go(func() error {
-			return putObject(groupCtx, project, fmt.Sprintf("list/%03d/%05d", i/1000, i), []byte("x"))
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return listing, err
-	}
-	listing.PutRate = float64(keys) / time.Since(start).Seconds()
-
-	var costs []cost
-	for range 3 {
-		spent, err := costOf(network, network.Uplink(ctx, "ls", "-r", "cairn://bench/list/"))
-		if err != nil {
-			return listing, err
-		}
-		costs = append(costs, spent)
-	}
-	slices.SortFunc(costs, func(a, b cost) int { return int(a.wall - b.wall) })
-	listing.Seconds = costs[1].wall.Seconds()
-	listing.Rate = float64(keys) / listing.Seconds
-	listing.RSS = costs[1].rss
-	return listing, nil
-}
-
-func ownCPU() time.Duration {
-	var used syscall.Rusage
-	syscall.Getrusage(syscall.RUSAGE_SELF, &used)
-	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
-}
-
-func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

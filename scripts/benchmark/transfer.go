@@ -1,143 +1,204 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
-	"syscall"
-	"time"
 
 	"github.com/cairnstorage/cairn/deploy/procnet"
+	"github.com/cairnstorage/cairn/proto/ident"
+	"github.com/cairnstorage/cairn/proto/pb"
 )
-
-// Bound is the best this machine could do for a scheme: the work on the bytes
-// alone plus the bare cost of moving them over libp2p, with no disk.
-type Bound struct {
-	Scheme   string  `json:"scheme"`
-	Upload   float64 `json:"upload_mb_s"`
-	Download float64 `json:"download_mb_s"`
-	Encode   float64 `json:"seal_code_hash_mb_s"`
-	Decode   float64 `json:"open_decode_mb_s"`
-	Send     float64 `json:"send_mb_s"`  // bytes on the wire, to a process for each slot
-	Fetch    float64 `json:"fetch_mb_s"` // bytes on the wire, from one for each data slot
-}
-
-// measureBound has the uplink binary measure itself, for only it has the
-// sealing code.
-func measureBound(ctx context.Context, bin, scheme string) (Bound, error) {
-	var bound Bound
-	command := exec.CommandContext(ctx, filepath.Join(bin, "uplink"), "speed", "--scheme", scheme, "-o", "json")
-	command.Stderr = os.Stderr
-	out, err := command.Output()
-	if err != nil {
-		return bound, fmt.Errorf("uplink speed: %w", err)
-	}
-	return bound, json.Unmarshal(out, &bound)
-}
 
 // Transfer is one direction of a large object, the median of its rounds.
 type Transfer struct {
 	Scheme    string  `json:"scheme"`
+	Place     string  `json:"place"`
 	Direction string  `json:"direction"`
 	Bytes     int64   `json:"bytes"`
 	Rate      float64 `json:"mb_s"`
 	Slowest   float64 `json:"slowest_mb_s"`
-	OfBound   float64 `json:"of_bound"` // ratio to the bound's rate
-	CPU       float64 `json:"cpu_s"`    // of all processes, per transfer
+	OfBound   float64 `json:"of_bound"`      // ratio to the bound's rate
+	OfBare    float64 `json:"of_bare_bound"` // to that of the uplink's work and the transport alone
+	OfWork    float64 `json:"of_work"`       // share of the CPU seconds that the bound has, too
+	CPU       float64 `json:"cpu_s"`         // of all processes, per transfer
 	CPUPerGiB float64 `json:"cpu_s_per_gib"`
+	Others    float64 `json:"others"` // share of the processors that other programs took meanwhile
 	UplinkRSS int64   `json:"uplink_peak_rss"`
 	NodeRSS   int64   `json:"node_peak_rss"` // of the largest node
 	Satellite int64   `json:"satellite_peak_rss"`
 }
 
-func measureTransfers(ctx context.Context, network *procnet.Network, bound Bound, dir string, size int64, rounds int) ([]Transfer, error) {
-	source, back := filepath.Join(dir, "source"), filepath.Join(dir, "back")
-	if err := randomFile(source, size); err != nil {
+// large is the object of a size that stays, to be read again.
+func large(size int64) string { return fmt.Sprintf("large-%d", size>>20) }
+
+// measureTransfers uploads and downloads every size. Reading goes to nowhere:
+// the disk of who reads is not what is measured.
+func (r *rig) measureTransfers(ctx context.Context) error {
+	for _, size := range r.o.sizes {
+		r.say("upload and download of %d MiB", size>>20)
+		source := filepath.Join(r.dir, "source")
+		if err := randomFile(source, size); err != nil {
+			return err
+		}
+		if err := r.store(ctx, "warm", 32<<20); err != nil {
+			return err
+		}
+		var ups, downs []cost
+		for range r.o.rounds {
+			up, err := costOf(r.network, r.network.Uplink(ctx, "-q", "cp", source, url(large(size))))
+			if err != nil {
+				return err
+			}
+			down, err := costOf(r.network, r.network.Uplink(ctx, "cat", url(large(size))))
+			if err != nil {
+				return err
+			}
+			ups, downs = append(ups, up), append(downs, down)
+		}
+		if err := r.verify(ctx, source, large(size)); err != nil {
+			return err
+		}
+		r.addTransfer("upload", size, ups, r.bound.Upload)
+		r.addTransfer("download", size, downs, r.bound.Download)
+		if size != r.o.sizes[len(r.o.sizes)-1] {
+			continue // the largest is read again when nodes are gone
+		}
+		if err := os.Rename(source, source+".last"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// measureDegraded downloads the largest object again when all nodes are gone
+// that it can do without: those with the data shards first.
+func (r *rig) measureDegraded(ctx context.Context) error {
+	size := r.o.sizes[len(r.o.sizes)-1]
+	scheme, err := parseScheme(r.scheme)
+	if err != nil {
+		return err
+	}
+	holders, err := slotHolders(ctx, r.network)
+	if err != nil {
+		return err
+	}
+	gone := scheme.Total - scheme.Required
+	r.say("download of %d MiB with %d nodes gone", size>>20, gone)
+	for _, node := range holders[:gone] {
+		node.Kill()
+	}
+	var downs []cost
+	for range r.o.rounds {
+		down, err := costOf(r.network, r.network.Uplink(ctx, "cat", url(large(size))))
+		if err != nil {
+			return err
+		}
+		downs = append(downs, down)
+	}
+	if err := r.verify(ctx, filepath.Join(r.dir, "source.last"), large(size)); err != nil {
+		return err
+	}
+	r.addTransfer(fmt.Sprintf("download, %d gone", gone), size, downs, r.bound.Degraded)
+	return nil
+}
+
+// slotHolders are the nodes of the group that holds most, by slot.
+func slotHolders(ctx context.Context, network *procnet.Network) ([]*procnet.Process, error) {
+	keys, err := nodeKeys(network)
+	if err != nil {
 		return nil, err
 	}
-	up := Transfer{Scheme: bound.Scheme, Direction: "upload", Bytes: size}
-	down := Transfer{Scheme: bound.Scheme, Direction: "download", Bytes: size}
-	var upCosts, downCosts []cost
-	// The first round warms the page cache and is not counted.
-	for round := range rounds + 1 {
-		target := fmt.Sprintf("cairn://bench/large-%d", round)
-		upCost, err := costOf(network, network.Uplink(ctx, "cp", source, target))
-		if err != nil {
-			return nil, err
-		}
-		// To nowhere: the disk of who reads is not what is measured.
-		downCost, err := costOf(network, network.Uplink(ctx, "cat", target))
-		if err != nil {
-			return nil, err
-		}
-		if _, err := network.RunUplink(ctx, "cp", target, back); err != nil {
-			return nil, err
-		}
-		if err := same(source, back); err != nil {
-			return nil, err
-		}
-		if _, err := network.RunUplink(ctx, "rm", target); err != nil {
-			return nil, err
-		}
-		if round > 0 {
-			upCosts, downCosts = append(upCosts, upCost), append(downCosts, downCost)
-		}
+	byID := make(map[string]*procnet.Process)
+	for i, key := range keys {
+		id := key.ID()
+		byID[string(id[:])] = network.Nodes[i]
 	}
-	up.summarise(network, upCosts, bound.Upload)
-	down.summarise(network, downCosts, bound.Download)
-	return []Transfer{up, down}, nil
-}
-
-// cost is what one command took, its own process and the network's.
-type cost struct {
-	wall, cpu time.Duration
-	rss       int64
-}
-
-func costOf(network *procnet.Network, command *exec.Cmd) (cost, error) {
-	command.Stderr = os.Stderr // and standard output is the null device
-	before := networkCPU(network)
-	start := time.Now()
-	err := command.Run()
-	spent := cost{wall: time.Since(start)}
+	var most *pb.GroupInfo
+	err = network.Admin(ctx, func(c pb.AdminClient) error {
+		res, err := c.ListGroups(ctx, &pb.ListGroupsRequest{})
+		for _, g := range res.GetGroups() {
+			if most == nil || g.Bytes > most.Bytes {
+				most = g
+			}
+		}
+		return err
+	})
 	if err != nil {
-		return spent, fmt.Errorf("%v: %w", command.Args, err)
+		return nil, err
 	}
-	state := command.ProcessState
-	spent.cpu = networkCPU(network) - before + state.UserTime() + state.SystemTime()
-	spent.rss = state.SysUsage().(*syscall.Rusage).Maxrss << 10
-	return spent, nil
+	var holders []*procnet.Process
+	for _, id := range most.GetNodes() {
+		if node := byID[string(id)]; node != nil && !slices.Contains(holders, node) {
+			holders = append(holders, node)
+		}
+	}
+	if len(holders) != len(network.Nodes) {
+		return nil, fmt.Errorf("%d of %d nodes hold a slot of the group with the data", len(holders), len(network.Nodes))
+	}
+	return holders, nil
 }
 
-func networkCPU(network *procnet.Network) time.Duration {
-	sum := network.Satellite.Usage().CPU
-	for _, node := range network.Nodes {
-		sum += node.Usage().CPU
+// nodeKeys are the identities of the nodes.
+func nodeKeys(network *procnet.Network) ([]ident.Key, error) {
+	keys := make([]ident.Key, len(network.Nodes))
+	for i := range keys {
+		var err error
+		if keys[i], err = ident.Load(filepath.Join(network.NodeDir(i), "key.pem")); err != nil {
+			return nil, err
+		}
 	}
-	return sum
+	return keys, nil
 }
 
-func (t *Transfer) summarise(network *procnet.Network, costs []cost, bound float64) {
-	slices.SortFunc(costs, func(a, b cost) int { return int(a.wall - b.wall) })
-	rate := func(c cost) float64 { return float64(t.Bytes) / 1e6 / c.wall.Seconds() }
-	median := costs[len(costs)/2]
-	t.Rate, t.Slowest = rate(median), rate(costs[len(costs)-1])
-	t.OfBound = t.Rate / bound
-	t.CPU = median.cpu.Seconds()
-	t.CPUPerGiB = t.CPU * (1 << 30) / float64(t.Bytes)
+func (r *rig) addTransfer(direction string, size int64, costs []cost, bound Work) {
+	t := Transfer{Scheme: r.scheme, Place: r.place.Name, Direction: direction, Bytes: size}
+	rate := func(c cost) float64 { return float64(size) / 1e6 / c.wall.Seconds() }
+	middle, slowest := median(costs)
+	t.Rate, t.Slowest = rate(middle), rate(slowest)
+	t.CPU = middle.cpu.Seconds()
+	t.CPUPerGiB = t.CPU * (1 << 30) / float64(size)
+	t.Others = middle.others.Seconds() / middle.wall.Seconds() / float64(runtime.NumCPU())
+	t.OfBound, t.OfBare, t.OfWork = t.Rate/bound.Limit, t.Rate/bound.Bare, bound.CPU/t.CPUPerGiB
 	for _, c := range costs {
 		t.UplinkRSS = max(t.UplinkRSS, c.rss)
 	}
-	for _, node := range network.Nodes {
+	for _, node := range r.network.Nodes {
 		t.NodeRSS = max(t.NodeRSS, node.Usage().PeakRSS)
 	}
-	t.Satellite = network.Satellite.Usage().PeakRSS
+	t.Satellite = r.network.Satellite.Usage().PeakRSS
+	r.report.Transfers = append(r.report.Transfers, t)
+}
+
+// verify compares an object with the file it was made from.
+func (r *rig) verify(ctx context.Context, source, key string) error {
+	compare := exec.CommandContext(ctx, "cmp", "-", source)
+	get := r.network.Uplink(ctx, "cat", url(key))
+	var complaint bytes.Buffer
+	get.Stderr, compare.Stdout, compare.Stderr = os.Stderr, &complaint, &complaint
+	pipe, err := get.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	compare.Stdin = pipe
+	if err := get.Start(); err != nil {
+		return err
+	}
+	wrong := compare.Run()
+	if err := get.Wait(); err != nil && wrong == nil {
+		return fmt.Errorf("%v: %w", get.Args, err)
+	}
+	if wrong != nil {
+		return fmt.Errorf("what was downloaded differs: %w: %s", wrong, complaint.Bytes())
+	}
+	return nil
 }
 
 func randomFile(path string, size int64) error {
@@ -148,11 +209,4 @@ func randomFile(path string, size int64) error {
 	defer file.Close()
 	_, err = io.CopyN(file, rand.Reader, size)
 	return err
-}
-
-func same(a, b string) error {
-	if out, err := exec.Command("cmp", a, b).CombinedOutput(); err != nil {
-		return fmt.Errorf("what was downloaded differs: %s", out)
-	}
-	return nil
 }

@@ -15,29 +15,53 @@ import (
 	"github.com/cairnstorage/cairn/uplink/internal/bound"
 )
 
-// speedJSON is the bound as -o json shows it, in MB (10⁶ bytes) per second.
+// speedJSON is the bound as -o json shows it: what a transfer takes by where
+// nodes keep their shards.
 type speedJSON struct {
-	Scheme   string  `json:"scheme"`
-	Upload   float64 `json:"upload_mb_s"`
-	Download float64 `json:"download_mb_s"`
-	Encode   float64 `json:"seal_code_hash_mb_s"`
-	Decode   float64 `json:"open_decode_mb_s"`
-	Send     float64 `json:"send_mb_s"`
-	Fetch    float64 `json:"fetch_mb_s"`
+	Scheme string      `json:"scheme"`
+	Cores  int         `json:"cores"`
+	Places []placeJSON `json:"places"`
+}
+
+type placeJSON struct {
+	Dir      string   `json:"dir"`
+	Upload   workJSON `json:"upload"`
+	Download workJSON `json:"download"`
+	Degraded workJSON `json:"degraded"`
+}
+
+// workJSON has rates of user data in MB (10⁶ bytes) per second and costs in
+// seconds of a processor per GiB of user data.
+type workJSON struct {
+	Parts []partJSON `json:"parts"`
+	CPU   float64    `json:"cpu_s_per_gib"`
+	Disk  float64    `json:"disk_mb_s,omitempty"`
+	Limit float64    `json:"limit_mb_s"`
+	Bare  float64    `json:"bare_limit_mb_s"` // work of the uplink and transport alone
+}
+
+type partJSON struct {
+	Name string  `json:"name"`
+	CPU  float64 `json:"cpu_s_per_gib"`
+	Rate float64 `json:"alone_mb_s"` // with nothing else to do
 }
 
 func (a *app) speed() *cobra.Command {
 	var (
 		scheme string
+		dirs   []string
 		farEnd bool
 	)
 	command := &cobra.Command{
 		Use:   "speed",
 		Short: "Measure what this machine could do at best",
-		Long: `Measures, without a network or a disk, how fast this machine seals, codes and
-hashes, opens and decodes, and moves bytes over libp2p to and from processes of
-its own, as many as there would be nodes; and from these the rates that no upload
-or download can exceed when both ends are here.`,
+		Long: `Measures what each step of an upload or a download costs when both ends are on
+this machine: sealing, coding and hashing, moving bytes over libp2p to and from
+processes of its own, as many as there would be nodes, hashing and writing them
+there with fsync, reading, decoding, opening. No transfer can be faster than all
+processors are at the sum of these, or than the disk is at writing.
+
+"Bare" is the limit of the uplink's own steps and the transport alone.`,
 		Args: args(0, 0, "no arguments"),
 		RunE: func(*cobra.Command, []string) error {
 			if farEnd {
@@ -47,14 +71,21 @@ or download can exceed when both ends are here.`,
 			if err != nil {
 				return usagef("--scheme: %w", err)
 			}
-			rates, err := bound.Measure(parsed, runtime.NumCPU(), 2*time.Second, spawnFarEnd)
+			if len(dirs) == 0 {
+				dirs = []string{os.TempDir()}
+			}
+			cores := runtime.NumCPU()
+			places, err := bound.Measure(bound.Config{
+				Scheme: parsed, Cores: cores, Duration: time.Second / 2, Spawn: spawnFarEnd, Dirs: dirs,
+			})
 			if err != nil {
 				return fmt.Errorf("measure: %w", err)
 			}
-			return a.showSpeed(parsed, rates)
+			return a.showSpeed(parsed, cores, places)
 		},
 	}
 	command.Flags().StringVar(&scheme, "scheme", "4/6/8/10", "required/repair below/success/total shards")
+	command.Flags().StringArrayVar(&dirs, "dir", nil, "`directory` of the disk that nodes would write to (repeatable; default that of temporary files)")
 	command.Flags().BoolVar(&farEnd, "far-end", false, "be a process that bytes are moved to and from")
 	_ = command.Flags().MarkHidden("far-end")
 	return command
@@ -92,20 +123,41 @@ func spawnFarEnd() (string, func(), error) {
 	return strings.TrimSpace(address), end, nil
 }
 
-func (a *app) showSpeed(scheme erasure.Scheme, rates bound.Rates) error {
-	s := speedJSON{
-		Scheme:   scheme.String(),
-		Upload:   rates.Upload(scheme) / 1e6,
-		Download: rates.Download() / 1e6,
-		Encode:   rates.Encode / 1e6,
-		Decode:   rates.Decode / 1e6,
-		Send:     rates.Send / 1e6,
-		Fetch:    rates.Fetch / 1e6,
+func (a *app) showSpeed(scheme erasure.Scheme, cores int, places []bound.Place) error {
+	out := speedJSON{Scheme: scheme.String(), Cores: cores}
+	for _, p := range places {
+		out.Places = append(out.Places, placeJSON{
+			Dir:    p.Dir,
+			Upload: toWorkJSON(p.Upload, cores), Download: toWorkJSON(p.Download, cores), Degraded: toWorkJSON(p.Degraded, cores),
+		})
 	}
 	if a.json() {
-		return a.printJSON(s)
+		return a.printJSON(out)
 	}
-	fmt.Fprintf(a.out, "seal, code, hash %8.0f MB/s\nopen, decode     %8.0f MB/s\nsend             %8.0f MB/s\nfetch            %8.0f MB/s\nupload           %8.0f MB/s\ndownload         %8.0f MB/s\n",
-		s.Encode, s.Decode, s.Send, s.Fetch, s.Upload, s.Download)
+	for _, p := range out.Places {
+		fmt.Fprintf(a.out, "nodes in %s\n", p.Dir)
+		a.showWork("upload", p.Upload)
+		a.showWork("download", p.Download)
+		a.showWork("download with shards lost", p.Degraded)
+	}
 	return nil
+}
+
+func (a *app) showWork(name string, w workJSON) {
+	fmt.Fprintf(a.out, "  %s: %.0f MB/s", name, w.Limit)
+	if w.Disk > 0 {
+		fmt.Fprintf(a.out, ", the disk %.0f MB/s", w.Disk)
+	}
+	fmt.Fprintf(a.out, ", bare %.0f MB/s; %.2f CPU s/GiB\n", w.Bare, w.CPU)
+	for _, p := range w.Parts {
+		fmt.Fprintf(a.out, "    %-16s %6.2f CPU s/GiB, alone %6.0f MB/s\n", p.Name, p.CPU, p.Rate)
+	}
+}
+
+func toWorkJSON(w bound.Work, cores int) workJSON {
+	out := workJSON{CPU: w.CPU() * (1 << 30), Disk: w.Disk / 1e6, Limit: w.Limit(cores) / 1e6, Bare: w.Bare(cores) / 1e6}
+	for _, p := range w.Parts {
+		out.Parts = append(out.Parts, partJSON{Name: p.Name, CPU: p.CPU * (1 << 30), Rate: p.Rate / 1e6})
+	}
+	return out
 }

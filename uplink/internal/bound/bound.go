@@ -1,142 +1,139 @@
-// Package bound measures the best this machine could do for a scheme: the work
-// on the bytes alone, with no network and no disk, and the bare cost of moving
-// them over libp2p. Benchmarks hold the real thing against it.
+// Package bound measures the best this machine could do for a scheme when both
+// ends are on it: what each step costs that a byte of user data cannot do
+// without, in seconds of a processor, and how fast the disk takes what nodes
+// write. Benchmarks hold the real thing against it.
 package bound
 
 import (
-	"crypto/rand"
-	"sync"
-	"sync/atomic"
+	"fmt"
 	"time"
 
 	"github.com/cairnstorage/cairn/proto/erasure"
-	"github.com/cairnstorage/cairn/proto/merkle"
-	"github.com/cairnstorage/cairn/uplink/internal/keys"
-	"github.com/cairnstorage/cairn/uplink/internal/seal"
 )
 
-// Rates are in bytes per second: of user data, or on the wire.
-type Rates struct {
-	Encode float64 // seal → code → hash, of user data
-	Decode float64 // open → decode, nothing lost, of user data
-	Send   float64 // over libp2p to one process for each slot, on the wire
-	Fetch  float64 // over libp2p from one process for each data slot, on the wire
+// A Part is one step that all data goes through.
+type Part struct {
+	Name string
+	CPU  float64 // seconds of a processor per byte of user data, at all ends together
+	Rate float64 // bytes of user data per second by the clock, when nothing else is done
 }
 
-// Upload is the rate at which the work and the transport together could put
-// data, the one not overlapping the other because both want the same cores.
-func (r Rates) Upload(s erasure.Scheme) float64 {
-	expansion := float64(s.Total) / float64(s.Required)
-	return 1 / (1/r.Encode + expansion/r.Send)
+// Work is what one direction takes.
+type Work struct {
+	Parts []Part
+	// Disk is how fast the disk takes the shards of user data, in bytes of that
+	// per second; 0: no disk limits this direction.
+	Disk float64
 }
 
-// Download is the same for getting data.
-func (r Rates) Download() float64 {
-	return 1 / (1/r.Decode + 1/r.Fetch)
+// CPU is what all parts take together.
+func (w Work) CPU() (sum float64) {
+	for _, p := range w.Parts {
+		sum += p.CPU
+	}
+	return sum
 }
 
-// Measure takes about four times the duration.
-func Measure(scheme erasure.Scheme, cores int, duration time.Duration, spawn Spawn) (Rates, error) {
-	coder, err := erasure.NewCoder(scheme.Required, scheme.Total)
-	if err != nil {
-		return Rates{}, err
+// Limit is the rate that no transfer can exceed: every processor does nothing
+// but the parts, and the disk is never idle, whichever of the two is slower.
+func (w Work) Limit(cores int) float64 {
+	limit := float64(cores) / w.CPU()
+	if w.Disk > 0 {
+		limit = min(limit, w.Disk)
 	}
-	stripes := make([]*stripe, cores)
-	for i := range stripes {
-		stripes[i] = newStripe(coder)
-	}
-	var rates Rates
-	if rates.Encode, err = perSecond(stripes, duration, (*stripe).encode); err != nil {
-		return rates, err
-	}
-	if rates.Decode, err = perSecond(stripes, duration, (*stripe).decode); err != nil {
-		return rates, err
-	}
-	if rates.Send, err = transportRate(spawn, scheme.Total, takeProtocol, duration); err != nil {
-		return rates, err
-	}
-	rates.Fetch, err = transportRate(spawn, scheme.Required, giveProtocol, duration)
-	return rates, err
+	return limit
 }
 
-// perSecond runs the work on every stripe at once and returns the plaintext
-// bytes all of them did per second.
-func perSecond(stripes []*stripe, duration time.Duration, work func(*stripe) error) (float64, error) {
-	var (
-		wait  sync.WaitGroup
-		bytes atomic.Int64
-		fault atomic.Pointer[error]
-	)
-	start := time.Now()
-	for _, s := range stripes {
-		wait.Go(func() {
-			for time.Since(start) < duration {
-				if err := work(s); err != nil {
-					fault.Store(&err)
-					return
-				}
-				bytes.Add(int64(len(s.plain)))
-			}
-		})
-	}
-	wait.Wait()
-	if err := fault.Load(); err != nil {
-		return 0, *err
-	}
-	return float64(bytes.Load()) / time.Since(start).Seconds(), nil
-}
-
-// stripe is one worker's share: a stripe of plaintext and what becomes of it.
-type stripe struct {
-	coder   *erasure.Coder
-	segment *seal.Segment
-	plain   []byte
-	opened  []byte
-	chunks  [][]byte
-	hashers []*merkle.Hasher
-}
-
-func newStripe(coder *erasure.Coder) *stripe {
-	s := &stripe{
-		coder:   coder,
-		segment: seal.NewSegment(keys.Content{}, [16]byte{}, 0),
-		plain:   make([]byte, coder.Required()*seal.ChunkPlain),
-		opened:  make([]byte, 0, seal.ChunkPlain),
-		chunks:  make([][]byte, coder.Total()),
-		hashers: make([]*merkle.Hasher, coder.Total()),
-	}
-	rand.Read(s.plain)
-	for i := range s.chunks {
-		s.chunks[i] = make([]byte, erasure.ChunkSize)
-		s.hashers[i] = merkle.NewHasher(erasure.ChunkSize)
-	}
-	return s
-}
-
-func (s *stripe) encode() error {
-	for i := range s.coder.Required() {
-		plain := s.plain[i*seal.ChunkPlain:][:seal.ChunkPlain]
-		s.segment.Seal(s.chunks[i][:0], plain, uint64(i))
-	}
-	if err := s.coder.Encode(s.chunks); err != nil {
-		return err
-	}
-	for i, chunk := range s.chunks {
-		s.hashers[i].Reset()
-		s.hashers[i].Write(chunk)
-		s.hashers[i].Root()
-	}
-	return nil
-}
-
-func (s *stripe) decode() error {
-	if err := s.coder.ReconstructData(s.chunks); err != nil {
-		return err
-	}
-	for i := range s.coder.Required() {
-		if _, err := s.segment.Open(s.opened, s.chunks[i], uint64(i)); err != nil {
-			return err
+// Bare is the limit of what the uplink does with the bytes and of their
+// transport alone: no disk, and no work of the nodes.
+func (w Work) Bare(cores int) float64 {
+	var sum float64
+	for _, p := range w.Parts {
+		if p.Name != PartReceiver && p.Name != PartWrite && p.Name != PartRead {
+			sum += p.CPU
 		}
 	}
-	return nil
+	return float64(cores) / sum
+}
+
+// Names of parts.
+const (
+	PartSeal      = "seal"
+	PartCode      = "code"
+	PartHash      = "hash"
+	PartTransport = "transport"
+	PartReceiver  = "receiver's hash"
+	PartWrite     = "write and fsync"
+	PartRead      = "read"
+	PartDecode    = "decode"
+	PartOpen      = "open"
+)
+
+// Place is what transfers to and from nodes in one directory take.
+type Place struct {
+	Dir      string
+	Upload   Work
+	Download Work // nothing lost
+	Degraded Work // as many data shards lost as can be
+}
+
+// Config says what to measure and with what.
+type Config struct {
+	Scheme   erasure.Scheme
+	Cores    int
+	Duration time.Duration // of each part
+	Spawn    Spawn
+	Dirs     []string // where nodes would keep their shards
+}
+
+// Measure measures all parts, each by itself on all cores.
+func Measure(c Config) ([]Place, error) {
+	bytes, err := measureBytes(c)
+	if err != nil {
+		return nil, err
+	}
+	expansion := float64(c.Scheme.Total) / float64(c.Scheme.Required)
+	send, err := transportCost(c.Spawn, c.Scheme.Total, takeProtocol, c.Duration)
+	if err != nil {
+		return nil, fmt.Errorf("send: %w", err)
+	}
+	fetch, err := transportCost(c.Spawn, c.Scheme.Required, giveProtocol, c.Duration)
+	if err != nil {
+		return nil, fmt.Errorf("fetch: %w", err)
+	}
+	places := make([]Place, len(c.Dirs))
+	for i, dir := range c.Dirs {
+		write, read, err := measureDisk(dir, c)
+		if err != nil {
+			return nil, fmt.Errorf("write to %s: %w", dir, err)
+		}
+		part := func(name string) Part { return bytes[name].part(name, 1) }
+		down := []Part{read.part(PartRead, 1), fetch.part(PartTransport, 1)}
+		places[i] = Place{
+			Dir: dir,
+			Upload: Work{
+				Parts: []Part{
+					part(PartSeal), part(PartCode), part(PartHash), send.part(PartTransport, expansion),
+					part(PartReceiver), write.part(PartWrite, expansion),
+				},
+				Disk: write.rate() / expansion,
+			},
+			Download: Work{Parts: append(down[:2:2], part(PartOpen))},
+			Degraded: Work{Parts: append(down[:2:2], part(PartDecode), part(PartOpen))},
+		}
+	}
+	return places, nil
+}
+
+// spent is what it cost to do something to so many bytes.
+type spent struct {
+	bytes     int64
+	cpu, wall time.Duration
+}
+
+func (s spent) rate() float64 { return float64(s.bytes) / s.wall.Seconds() }
+
+// part is the cost of a byte of user data that so many of these bytes stand for.
+func (s spent) part(name string, each float64) Part {
+	return Part{Name: name, CPU: each * s.cpu.Seconds() / float64(s.bytes), Rate: s.rate() / each}
 }

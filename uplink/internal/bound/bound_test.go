@@ -3,6 +3,7 @@ package bound
 import (
 	"bufio"
 	"io"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -11,19 +12,55 @@ import (
 )
 
 func TestMeasure(t *testing.T) {
-	scheme := erasure.Scheme{Required: 2, RepairBelow: 3, Success: 3, Total: 4}
-	rates, err := Measure(scheme, 2, 20*time.Millisecond, spawn)
+	const cores = 2
+	places, err := Measure(Config{
+		Scheme: erasure.Scheme{Required: 2, RepairBelow: 3, Success: 3, Total: 4},
+		Cores:  cores, Duration: 20 * time.Millisecond, Spawn: spawn, Dirs: []string{t.TempDir(), t.TempDir()},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if rates.Encode <= 0 || rates.Decode <= 0 || rates.Send <= 0 || rates.Fetch <= 0 {
-		t.Fatalf("rates %+v", rates)
+	if len(places) != 2 {
+		t.Fatalf("%d places of 2", len(places))
 	}
-	if up := rates.Upload(scheme); up <= 0 || up >= rates.Encode || up >= rates.Send {
-		t.Errorf("upload %g is not below its parts %+v", up, rates)
+	for _, p := range places {
+		for name, w := range map[string]Work{"upload": p.Upload, "download": p.Download, "degraded": p.Degraded} {
+			checkWork(t, name, w, cores)
+		}
+		if p.Upload.Disk <= 0 || p.Download.Disk != 0 {
+			t.Errorf("a disk of %g limits uploads, of %g downloads", p.Upload.Disk, p.Download.Disk)
+		}
+		if left, err := os.ReadDir(p.Dir); err != nil || len(left) > 0 {
+			t.Errorf("left in the directory: %v, %v", left, err)
+		}
 	}
-	if down := rates.Download(); down <= 0 || down >= rates.Decode || down >= rates.Fetch {
-		t.Errorf("download %g is not below its parts %+v", down, rates)
+}
+
+// checkWork checks that every part counts and none is above the limits.
+func checkWork(t *testing.T, name string, w Work, cores int) {
+	t.Helper()
+	for _, p := range w.Parts {
+		if p.CPU <= 0 || p.Rate <= 0 || w.Limit(cores) > float64(cores)/p.CPU {
+			t.Errorf("%s: limit %g with part %+v", name, w.Limit(cores), p)
+		}
+	}
+	if w.Bare(cores) < w.Limit(cores) {
+		t.Errorf("%s: limit %g is above the bare one %g", name, w.Limit(cores), w.Bare(cores))
+	}
+}
+
+func TestLimit(t *testing.T) {
+	w := Work{Parts: []Part{
+		{Name: PartSeal, CPU: 1, Rate: 2}, {Name: PartTransport, CPU: 3, Rate: 1}, {Name: PartReceiver, CPU: 4, Rate: 0.25},
+	}}
+	if got := w.Limit(2); got != 0.25 {
+		t.Errorf("the processors allow %g", got)
+	}
+	if w.Disk = 0.125; w.Limit(2) != 0.125 {
+		t.Errorf("the disk allows %g", w.Limit(2))
+	}
+	if got := w.Bare(2); got != 0.5 {
+		t.Errorf("without the receiver: %g", got)
 	}
 }
 
@@ -36,8 +73,11 @@ func spawn() (string, func(), error) {
 	return strings.TrimSpace(address), func() { end.Close() }, err
 }
 
-func BenchmarkEncode(b *testing.B) { benchmark(b, (*stripe).encode) }
+func BenchmarkSeal(b *testing.B)   { benchmark(b, (*stripe).seal) }
+func BenchmarkCode(b *testing.B)   { benchmark(b, (*stripe).code) }
+func BenchmarkHash(b *testing.B)   { benchmark(b, (*stripe).hash) }
 func BenchmarkDecode(b *testing.B) { benchmark(b, (*stripe).decode) }
+func BenchmarkOpen(b *testing.B)   { benchmark(b, (*stripe).open) }
 
 func benchmark(b *testing.B, work func(*stripe) error) {
 	for _, s := range []string{"4/6/8/10", "10/14/16/20", "20/28/32/40"} {
@@ -53,9 +93,7 @@ func benchmark(b *testing.B, work func(*stripe) error) {
 			b.SetBytes(int64(len(newStripe(coder).plain)))
 			b.RunParallel(func(pb *testing.PB) {
 				stripe := newStripe(coder)
-				if err := stripe.encode(); err != nil {
-					b.Error(err)
-				}
+				stripe.seal() // what opening needs
 				for pb.Next() {
 					if err := work(stripe); err != nil {
 						b.Error(err)

@@ -3,6 +3,7 @@ package bound
 import (
 	"context"
 	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -14,10 +15,12 @@ import (
 	"github.com/cairnstorage/cairn/proto/wire"
 )
 
-// What a far end does with a stream: take frames in, or give them out.
+// What a far end does with a stream: take frames in, give them out, or say what
+// the process has cost so far.
 const (
 	takeProtocol = "/cairn/bound/take/1"
 	giveProtocol = "/cairn/bound/give/1"
+	costProtocol = "/cairn/bound/cost/1"
 )
 
 // frame is what streams are written by: the largest that shards travel in.
@@ -37,6 +40,7 @@ func Serve(in io.Reader, out io.Writer) error {
 	defer host.Close()
 	host.Handle(takeProtocol, take)
 	host.Handle(giveProtocol, give)
+	host.Handle(costProtocol, tellCost)
 	if _, err := fmt.Fprintln(out, host.Addresses()[0]); err != nil {
 		return err
 	}
@@ -74,6 +78,12 @@ func give(_ context.Context, s *transport.Stream) {
 	}
 }
 
+// tellCost says how many nanoseconds of a processor the process has used.
+func tellCost(_ context.Context, s *transport.Stream) {
+	binary.Write(s, binary.BigEndian, int64(ownCPU()))
+	s.Close()
+}
+
 // readAll counts the bytes up to the end of the stream.
 func readAll(s *transport.Stream) (read int64, err error) {
 	buffer := make([]byte, frame)
@@ -89,37 +99,83 @@ func readAll(s *transport.Stream) (read int64, err error) {
 	}
 }
 
-// transportRate moves bytes over one stream to each of so many far ends for the
-// duration, and returns the bytes per second of all together.
-func transportRate(spawn Spawn, ends int, proto string, duration time.Duration) (float64, error) {
-	host, err := newHost(nil)
-	if err != nil {
-		return 0, err
-	}
-	defer host.Close()
-	streams := make([]*transport.Stream, ends)
-	for i := range streams {
-		address, end, err := spawn()
-		if err != nil {
-			return 0, err
-		}
-		defer end()
-		if streams[i], err = open(host, address, proto); err != nil {
-			return 0, err
-		}
-	}
-	return move(streams, proto, duration)
+// farEnd is a process that bytes are moved to or from.
+type farEnd struct {
+	host    *transport.Host
+	address string
+	stream  *transport.Stream
 }
 
-func open(host *transport.Host, address, proto string) (*transport.Stream, error) {
-	to, err := transport.ParseAddress(address)
+// transportCost moves bytes over one stream to or from each of so many far ends
+// for the duration. The cost is that of all ends.
+func transportCost(spawn Spawn, ends int, proto string, duration time.Duration) (spent, error) {
+	host, err := newHost(nil)
+	if err != nil {
+		return spent{}, err
+	}
+	defer host.Close()
+	far := make([]farEnd, ends)
+	for i := range far {
+		address, end, err := spawn()
+		if err != nil {
+			return spent{}, err
+		}
+		defer end()
+		far[i] = farEnd{host: host, address: address}
+		if far[i].stream, err = far[i].open(proto); err != nil {
+			return spent{}, err
+		}
+	}
+	before, err := costOf(far)
+	if err != nil {
+		return spent{}, err
+	}
+	moved, err := move(far, proto, duration)
+	if err != nil {
+		return spent{}, err
+	}
+	after, err := costOf(far)
+	moved.cpu = after - before
+	return moved, err
+}
+
+func (f farEnd) open(proto string) (*transport.Stream, error) {
+	to, err := transport.ParseAddress(f.address)
 	if err != nil {
 		return nil, err
 	}
-	return host.Open(context.Background(), to, proto)
+	return f.host.Open(context.Background(), to, proto)
 }
 
-func move(streams []*transport.Stream, proto string, duration time.Duration) (float64, error) {
+// costOf is what this process and all far ends have cost so far.
+func costOf(far []farEnd) (time.Duration, error) {
+	sum := ownCPU()
+	for _, f := range far {
+		cost, err := f.cost()
+		if err != nil {
+			return 0, err
+		}
+		sum += cost
+	}
+	return sum, nil
+}
+
+func (f farEnd) cost() (time.Duration, error) {
+	s, err := f.open(costProtocol)
+	if err != nil {
+		return 0, err
+	}
+	defer s.Close()
+	if err := s.CloseWrite(); err != nil {
+		return 0, err
+	}
+	var cost int64
+	err = binary.Read(s, binary.BigEndian, &cost)
+	return time.Duration(cost), err
+}
+
+// move has all far ends do their part at once and counts bytes and time.
+func move(far []farEnd, proto string, duration time.Duration) (spent, error) {
 	one := send
 	if proto == giveProtocol {
 		one = fetch
@@ -131,9 +187,9 @@ func move(streams []*transport.Stream, proto string, duration time.Duration) (fl
 		failed error
 	)
 	start := time.Now()
-	for _, s := range streams {
+	for _, f := range far {
 		wait.Go(func() {
-			moved, err := one(s, start.Add(duration))
+			moved, err := one(f.stream, start.Add(duration))
 			mu.Lock()
 			defer mu.Unlock()
 			bytes += moved
@@ -141,7 +197,7 @@ func move(streams []*transport.Stream, proto string, duration time.Duration) (fl
 		})
 	}
 	wait.Wait()
-	return float64(bytes) / time.Since(start).Seconds(), failed
+	return spent{bytes: bytes, wall: time.Since(start)}, failed
 }
 
 func send(s *transport.Stream, until time.Time) (sent int64, err error) {

@@ -1,0 +1,205 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestParse(t *testing.T) {
+	for _, tt := range []struct {
+		args  string
+		sizes []int64 // MiB; nil: it is refused
+		files int
+	}{
+		{"", []int64{256}, 10_000},
+		{"-long", []int64{256, 1024}, 10_000},
+		{"-long -files 7 -size 3", []int64{3}, 7},
+		{"-size 64,1", []int64{1, 64}, 10_000},
+		{"-only ranges,commits", []int64{256}, 10_000},
+		{"-size 0", nil, 0},
+		{"-size 1,x", nil, 0},
+		{"-only uploads", nil, 0},
+		{"-rounds 0", nil, 0},
+		{"-line 0", nil, 0},
+		{"-o yaml", nil, 0},
+		{"-compare HEAD -shaped", nil, 0},
+		{"HEAD", nil, 0},
+	} {
+		o, err := parse(strings.Fields(tt.args))
+		if (err != nil) != (tt.sizes == nil) {
+			t.Errorf("%q: %v", tt.args, err)
+		}
+		if err != nil {
+			continue
+		}
+		var sizes []int64
+		for _, s := range o.sizes {
+			sizes = append(sizes, s>>20)
+		}
+		if !slices.Equal(sizes, tt.sizes) || o.files != tt.files {
+			t.Errorf("%q: sizes %v, %d files", tt.args, sizes, o.files)
+		}
+	}
+	o, err := parse([]string{"-only", "ranges,commits"})
+	if err != nil || !o.measures("commits") || o.measures("memory") {
+		t.Errorf("what was asked for: %+v, %v", o, err)
+	}
+}
+
+func TestMedianAndPercentile(t *testing.T) {
+	var costs []cost
+	var took []time.Duration
+	for _, s := range []int{5, 1, 4, 2, 3} {
+		costs = append(costs, cost{wall: time.Duration(s) * time.Second, rss: int64(s)})
+	}
+	if m, slowest := median(costs); m.rss != 3 || slowest.rss != 5 {
+		t.Errorf("median %d, slowest %d of 1 … 5", m.rss, slowest.rss)
+	}
+	for i := range 200 {
+		took = append(took, time.Duration(200-i)*time.Millisecond)
+	}
+	if p50, p99 := percentile(took, 0.5), percentile(took, 0.99); p50 != 101 || p99 != 199 {
+		t.Errorf("p50 %g, p99 %g of 1 … 200", p50, p99)
+	}
+	if got := percentile(took[:1], 0.99); got != 1 {
+		t.Errorf("p99 %g of one", got)
+	}
+}
+
+func TestComparedRatiosAreOfMedians(t *testing.T) {
+	seconds := func(values ...int) (all []cost) {
+		for _, s := range values {
+			all = append(all, cost{wall: time.Duration(s) * time.Second, cpu: time.Duration(2*s) * time.Second})
+		}
+		return all
+	}
+	row := comparedRow{name: "upload", unit: "MB/s", amount: 120, costs: [2][]cost{seconds(4, 60, 6), seconds(3, 2, 1)}}
+	got := row.summarise("disk")
+	want := Compared{
+		Place: "disk", Row: "upload", Unit: "MB/s", Rounds: 3, Before: 20, After: 60, Ratio: 3,
+		Lowest: 4.0 / 3, Highest: 30, CPUBefore: 12, CPUAfter: 4, CPURatio: 1.0 / 3,
+	}
+	if got != want {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+// A disk may not pass for memory, nor memory for a disk.
+func TestPlacesAreWhatTheySay(t *testing.T) {
+	places, err := findPlaces(t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range places {
+		isMemory, err := inMemory(p.dir)
+		if err != nil || isMemory != (p.Name == onTmpfs) {
+			t.Errorf("%s is called %s: in memory %v, %v", p.dir, p.Name, isMemory, err)
+		}
+		if err := p.remove(); err != nil {
+			t.Error(err)
+		}
+		if _, err := os.Stat(p.dir); !os.IsNotExist(err) {
+			t.Errorf("%s is still there: %v", p.dir, err)
+		}
+	}
+	for _, p := range places {
+		if p.Name != onTmpfs {
+			continue
+		}
+		got, err := findPlaces(p.Dir, p.Dir)
+		if err != nil || len(got) != 1 || got[0].Name != onTmpfs {
+			t.Errorf("tmpfs alone gives %+v, %v", got, err)
+		}
+		for _, p := range got {
+			p.remove()
+		}
+	}
+}
+
+func TestTree(t *testing.T) {
+	dir := t.TempDir()
+	const count = 150
+	bytes, err := makeFiles(dir, count)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "*", "*"))
+	if err != nil || len(files) != count {
+		t.Fatalf("%d files of %d: %v", len(files), count, err)
+	}
+	for _, f := range files {
+		info, err := os.Stat(f)
+		if err != nil || info.Size() < leastFile || info.Size() > mostFile {
+			t.Errorf("%s: %v, %v", f, info, err)
+			continue
+		}
+		bytes -= info.Size()
+	}
+	if bytes != 0 {
+		t.Errorf("the sum of sizes is %d too much", bytes)
+	}
+}
+
+// The memory of a command is its own, not that of who started it.
+func TestCostIsTheCommandsOwn(t *testing.T) {
+	own := make([]byte, 200<<20)
+	for i := 0; i < len(own); i += 4096 {
+		own[i] = 1
+	}
+	spent, err := costOf(nil, exec.Command("sleep", "0.05"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if spent.rss <= 0 || spent.rss > 100<<20 || spent.wall < 50*time.Millisecond {
+		t.Errorf("sleep took %+v", spent)
+	}
+	own[0]++
+	if _, err := costOf(nil, exec.Command("false")); err == nil {
+		t.Error("a command that fails is not noticed")
+	}
+}
+
+// The report shows every row, in both formats.
+func TestReportHasAllRows(t *testing.T) {
+	r := newReport()
+	work := Work{Parts: []Part{{Name: "seal", CPU: 1}}, CPU: 1, Disk: 2, Limit: 3, Bare: 4}
+	r.Bounds = []Bound{{Scheme: "bounded", Places: []PlaceBound{{Place: onDisk, Upload: work, Download: work, Degraded: work}}}}
+	r.Transfers = []Transfer{{Scheme: "s", Place: onTmpfs, Direction: "transferred", Bytes: 1 << 20}}
+	r.Ranges = []Range{{Place: "ranged"}}
+	r.Trips = &Trips{RTT: 40, Warm: 2, First: 7.5}
+	r.Objects = []Objects{{Place: onDisk, Operation: "objected"}}
+	r.Files = []Files{{Place: onDisk, Direction: "filed", Stored: 1.25}}
+	r.Listings = []Listing{{Place: onDisk, Order: "listed"}}
+	r.Commits = []Commits{{Place: "committed"}}
+	r.Metadata = []Metadata{{Place: "loaded"}}
+	r.Memory = []Memory{{What: "remembered"}}
+	r.Shaped = []Shaped{{Lines: "shaped"}}
+	r.Revision, r.Compared = "HEAD~3", []Compared{{Row: "compared"}}
+	r.end()
+	var text bytes.Buffer
+	if err := r.print(&text); err != nil {
+		t.Fatal(err)
+	}
+	encoded, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, word := range []string{
+		"bounded", "transferred", "ranged", "7.5", "objected", "filed", "1.25", "listed", "committed", "loaded",
+		"remembered", "shaped", "HEAD~3", "compared",
+	} {
+		if !strings.Contains(text.String(), word) {
+			t.Errorf("the text lacks %q:\n%s", word, text.String())
+		}
+		if !strings.Contains(string(encoded), word) {
+			t.Errorf("the json lacks %q: %s", word, encoded)
+		}
+	}
+}

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"syscall"
+
+	"github.com/cairnstorage/cairn/deploy/relay"
+)
+
+// Shaped is one direction of a large object over lines as thin and as long as
+// they were told to be. Capacity is what the lines of as many nodes carry as a
+// segment has data shards: an upload has to give each node that part of it, and
+// a download gets that part from each.
+type Shaped struct {
+	Scheme    string  `json:"scheme"`
+	Place     string  `json:"place"`
+	Line      float64 `json:"line_mbit_s"`
+	RTT       float64 `json:"rtt_ms"`
+	Lines     string  `json:"lines"`
+	Direction string  `json:"direction"`
+	Bytes     int64   `json:"bytes"`
+	Seconds   float64 `json:"seconds"`
+	Rate      float64 `json:"mb_s"`
+	Capacity  float64 `json:"capacity_mb_s"`
+	Share     float64 `json:"share"`
+	Change    float64 `json:"change"` // of the time, against lines that are all alike
+	Cores     float64 `json:"cores"`  // that all processes together, and the relays, kept busy
+	Others    float64 `json:"others"` // share of the processors that other programs took meanwhile
+}
+
+// shapedScheme is measured unless schemes are given.
+const shapedScheme = "10/14/16/20"
+
+func (b *bench) measureShaped(ctx context.Context) error {
+	scheme := shapedScheme
+	if len(b.o.schemes) == 1 {
+		scheme = b.o.schemes[0]
+	}
+	line := relay.Line{Rate: int64(b.o.line * 1e6 / 8), Delay: b.o.rtt / 2}
+	for _, p := range b.places {
+		lines := &lines{line: line}
+		err := b.withShapedNetwork(ctx, p, scheme, lines, func(r *rig) error { return r.measureLines(ctx, lines) })
+		lines.close()
+		if err != nil {
+			return fmt.Errorf("%s on %s: %w", scheme, p.Name, err)
+		}
+	}
+	return nil
+}
+
+// measureLines moves the largest size while all lines are alike, while that of
+// one node is slow, while a node is stalled, and both.
+func (r *rig) measureLines(ctx context.Context, l *lines) error {
+	size := r.o.sizes[len(r.o.sizes)-1]
+	source := filepath.Join(r.dir, "source")
+	if err := randomFile(source, size); err != nil {
+		return err
+	}
+	defer os.Remove(source)
+	if _, err := costOf(r.network, r.network.Uplink(ctx, "-q", "cp", source, url("kept"))); err != nil {
+		return err
+	}
+	holders, err := slotHolders(ctx, r.network)
+	if err != nil {
+		return err
+	}
+	slow, stalled := slices.Index(r.network.Nodes, holders[0]), holders[1] // both have data shards
+	alike := make(map[string]float64)
+	for _, state := range []struct {
+		name          string
+		slow, stalled bool
+	}{
+		{"all alike", false, false}, {"one at a tenth", true, false}, {"one stalled", false, true}, {"both", true, true},
+	} {
+		r.say("upload and download of %d MiB, lines: %s", size>>20, state.name)
+		rate := l.line.Rate
+		if state.slow {
+			rate /= 10
+		}
+		l.relays[1+slow].SetRate(rate) // the first is the satellite's
+		signal := syscall.SIGCONT
+		if state.stalled {
+			signal = syscall.SIGSTOP
+		}
+		stalled.Signal(signal)
+		if err := r.moveOver(ctx, l, state.name, source, size, alike); err != nil {
+			stalled.Signal(syscall.SIGCONT)
+			return err
+		}
+	}
+	stalled.Signal(syscall.SIGCONT)
+	return nil
+}
+
+func (r *rig) moveOver(ctx context.Context, l *lines, name, source string, size int64, alike map[string]float64) error {
+	var ups, downs []cost
+	for range r.o.rounds {
+		up, err := costOf(r.network, r.network.Uplink(ctx, "-q", "cp", source, url("written")))
+		if err != nil {
+			return err
+		}
+		down, err := costOf(r.network, r.network.Uplink(ctx, "cat", url("kept")))
+		if err != nil {
+			return err
+		}
+		ups, downs = append(ups, up), append(downs, down)
+	}
+	if err := r.verify(ctx, source, "written"); err != nil {
+		return err
+	}
+	if err := r.addShaped(l, name, "upload", size, ups, alike); err != nil {
+		return err
+	}
+	return r.addShaped(l, name, "download", size, downs, alike)
+}
+
+func (r *rig) addShaped(l *lines, name, direction string, size int64, costs []cost, alike map[string]float64) error {
+	scheme, err := parseScheme(r.scheme)
+	if err != nil {
+		return err
+	}
+	middle, _ := median(costs)
+	seconds := middle.wall.Seconds()
+	if _, ok := alike[direction]; !ok {
+		alike[direction] = seconds
+	}
+	row := Shaped{
+		Scheme: r.scheme, Place: r.place.Name, Line: r.o.line, RTT: milliseconds(r.o.rtt),
+		Lines: name, Direction: direction, Bytes: size, Seconds: seconds,
+		Rate: float64(size) / 1e6 / seconds, Capacity: float64(l.line.Rate) * float64(scheme.Required) / 1e6,
+		Change: seconds/alike[direction] - 1,
+		Cores:  middle.cpu.Seconds() / seconds, Others: middle.others.Seconds() / seconds / float64(runtime.NumCPU()),
+	}
+	row.Share = row.Rate / row.Capacity
+	r.report.Shaped = append(r.report.Shaped, row)
+	return nil
+}

@@ -1,0 +1,170 @@
+package bound
+
+import (
+	"crypto/rand"
+	"errors"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cairnstorage/cairn/proto/erasure"
+	"github.com/cairnstorage/cairn/proto/merkle"
+	"github.com/cairnstorage/cairn/proto/wire"
+	"github.com/cairnstorage/cairn/uplink/internal/keys"
+	"github.com/cairnstorage/cairn/uplink/internal/seal"
+)
+
+// measureBytes measures what is done to the bytes themselves, by name.
+func measureBytes(c Config) (map[string]spent, error) {
+	coder, err := erasure.NewCoder(c.Scheme.Required, c.Scheme.Total)
+	if err != nil {
+		return nil, err
+	}
+	stripes := make([]*stripe, c.Cores)
+	for i := range stripes {
+		stripes[i] = newStripe(coder)
+	}
+	costs := make(map[string]spent)
+	for _, step := range []struct {
+		name string
+		work func(*stripe) error
+	}{
+		{PartSeal, (*stripe).seal},
+		{PartCode, (*stripe).code},
+		{PartHash, (*stripe).hash},
+		{PartReceiver, (*stripe).receive},
+		{PartDecode, (*stripe).decode},
+		{PartOpen, (*stripe).open},
+	} {
+		if costs[step.name], err = perform(stripes, c.Duration, step.work); err != nil {
+			return nil, err
+		}
+	}
+	return costs, nil
+}
+
+// perform does the work on every stripe at once for the duration.
+func perform(stripes []*stripe, duration time.Duration, work func(*stripe) error) (spent, error) {
+	var (
+		wait   sync.WaitGroup
+		mu     sync.Mutex
+		bytes  int64
+		failed error
+	)
+	cpu, start := ownCPU(), time.Now()
+	for _, s := range stripes {
+		wait.Go(func() {
+			done, err := s.repeat(start.Add(duration), work)
+			mu.Lock()
+			defer mu.Unlock()
+			bytes += done
+			failed = errors.Join(failed, err)
+		})
+	}
+	wait.Wait()
+	return spent{bytes: bytes, cpu: ownCPU() - cpu, wall: time.Since(start)}, failed
+}
+
+// stripe is one worker's share: a stripe of plaintext and what becomes of it.
+type stripe struct {
+	coder   *erasure.Coder
+	segment *seal.Segment
+	plain   []byte
+	opened  []byte
+	chunks  [][]byte
+	lossy   [][]byte // the chunks without those that are to be decoded
+	spare   [][]byte
+	hashers []*merkle.Hasher
+	shard   *merkle.Hasher // of a shard that grows as it arrives
+}
+
+func newStripe(coder *erasure.Coder) *stripe {
+	s := &stripe{
+		coder:   coder,
+		segment: seal.NewSegment(keys.Content{}, [16]byte{}, 0),
+		plain:   make([]byte, coder.Required()*seal.ChunkPlain),
+		opened:  make([]byte, 0, seal.ChunkPlain),
+		chunks:  make([][]byte, coder.Total()),
+		lossy:   make([][]byte, coder.Total()),
+		spare:   make([][]byte, coder.Total()),
+		hashers: make([]*merkle.Hasher, coder.Total()),
+		shard:   merkle.NewHasher(wire.MaxData),
+	}
+	rand.Read(s.plain)
+	for i := range s.chunks {
+		s.chunks[i] = make([]byte, erasure.ChunkSize)
+		s.spare[i] = make([]byte, 0, erasure.ChunkSize)
+		s.hashers[i] = merkle.NewHasher(erasure.ChunkSize)
+	}
+	return s
+}
+
+// repeat does the work again and again and says to how many bytes of plaintext.
+func (s *stripe) repeat(until time.Time, work func(*stripe) error) (done int64, err error) {
+	for first := true; first || time.Now().Before(until); first = false {
+		if err := work(s); err != nil {
+			return done, err
+		}
+		done += int64(len(s.plain))
+	}
+	return done, nil
+}
+
+func (s *stripe) seal() error {
+	for i := range s.coder.Required() {
+		plain := s.plain[i*seal.ChunkPlain:][:seal.ChunkPlain]
+		s.segment.Seal(s.chunks[i][:0], plain, uint64(i))
+	}
+	return nil
+}
+
+func (s *stripe) code() error { return s.coder.Encode(s.chunks) }
+
+func (s *stripe) hash() error {
+	for i, chunk := range s.chunks {
+		s.hashers[i].Reset()
+		s.hashers[i].Write(chunk)
+		s.hashers[i].Root()
+	}
+	return nil
+}
+
+// receive hashes what all nodes get of a stripe, as they do: frame by frame.
+func (s *stripe) receive() error {
+	for _, chunk := range s.chunks {
+		if s.shard.Size()+int64(len(chunk)) > wire.MaxData {
+			s.shard.Root()
+			s.shard.Reset()
+		}
+		s.shard.Write(chunk)
+	}
+	return nil
+}
+
+// decode makes the data again when as many of its chunks are lost as can be.
+func (s *stripe) decode() error {
+	copy(s.lossy, s.chunks)
+	for i := range min(s.coder.Required(), s.coder.Total()-s.coder.Required()) {
+		s.lossy[i] = s.spare[i][:0]
+	}
+	return s.coder.ReconstructData(s.lossy)
+}
+
+func (s *stripe) open() error {
+	for i := range s.coder.Required() {
+		if _, err := s.segment.Open(s.opened, s.chunks[i], uint64(i)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ownCPU is the time that processors have spent on this process.
+func ownCPU() time.Duration {
+	var used unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &used); err != nil {
+		return 0
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
+}
