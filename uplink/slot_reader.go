@@ -62,7 +62,7 @@ func (r *slotReader) ask(q *request) {
 	r.mu.Lock()
 	if r.parted {
 		r.mu.Unlock()
-		go q.done(ErrClosed)
+		q.done(ErrClosed)
 		return
 	}
 	r.queue = append(r.queue, q)

@@ -45,7 +45,8 @@ type window struct {
 // A piece is a slot's chunks of a window.
 type piece struct {
 	state   pieceState
-	request *request
+	session *getSession // asked in it
+	request *request    // not yet done
 	buffer  *buffer
 	err     error
 }
@@ -124,8 +125,8 @@ func (w *window) ask(slots []int) {
 		p := &w.pieces[slot]
 		p.buffer = w.buffer()
 		p.buffer.hold() // for the reader of the slot, which may outlive the window
-		p.state, p.request = pieceAsked, w.request(slot, p.buffer)
-		w.session.slots[slot].ask(p.request)
+		p.state, p.session, p.request = pieceAsked, w.session, w.request(slot, p.buffer)
+		p.session.slots[slot].ask(p.request)
 	}
 }
 
@@ -252,7 +253,7 @@ func (w *window) hedge() {
 	for slot := range w.pieces {
 		if w.pieces[slot].state == pieceAsked {
 			w.pieces[slot].state = pieceLate
-			w.session.slots[slot].lag()
+			w.pieces[slot].session.slots[slot].lag()
 		}
 	}
 }
@@ -271,7 +272,11 @@ func (w *window) arrived(ctx context.Context, a arrival) error {
 		w.session.typical.add(took)
 		p.state = pieceHere
 	case w.renewals < maxRenewals && (leaseError(a.err) != nil || errors.Is(a.err, ErrClosed)):
+		stale := p.session != w.session // which was renewed since
 		w.drop(a.slot, pieceNone, nil)
+		if stale {
+			return nil
+		}
 		return w.renew(ctx)
 	default:
 		w.drop(a.slot, pieceFailed, a.err)
@@ -366,7 +371,7 @@ func (w *window) letGo() {
 	for slot := range w.pieces {
 		p := &w.pieces[slot]
 		if p.request != nil {
-			w.session.slots[slot].withdraw(p.request)
+			p.session.slots[slot].withdraw(p.request)
 		}
 		if p.buffer != nil {
 			p.buffer.release()
