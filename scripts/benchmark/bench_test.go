@@ -26,7 +26,7 @@ func TestParse(t *testing.T) {
 		{"-size 0", nil, 0},
 		{"-size 1,x", nil, 0},
 		{"-only uploads", nil, 0},
-		{"-rounds 0", nil, 0},
+		{"-rounds -1", nil, 0},
 		{"-line 0", nil, 0},
 		{"-o yaml", nil, 0},
 		{"-compare HEAD -shaped", nil, 0},
@@ -61,6 +61,9 @@ func TestMedianAndPercentile(t *testing.T) {
 	}
 	if m, slowest := median(costs); m.rss != 3 || slowest.rss != 5 {
 		t.Errorf("median %d, slowest %d of 1 … 5", m.rss, slowest.rss)
+	}
+	if m, slowest := median(costs[:2]); m.wall != 1500*time.Millisecond || slowest.rss != 2 {
+		t.Errorf("median %v, slowest %d of 1 and 2", m.wall, slowest.rss)
 	}
 	for i := range 200 {
 		took = append(took, time.Duration(200-i)*time.Millisecond)

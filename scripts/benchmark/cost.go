@@ -132,10 +132,15 @@ func busyCPU() time.Duration {
 	return time.Duration(ticks) * time.Second / 100
 }
 
-// median is the cost whose wall time is in the middle.
+// median is the cost whose wall time is in the middle, or the mean of the two
+// that are.
 func median(costs []cost) (middle, slowest cost) {
 	slices.SortFunc(costs, func(a, b cost) int { return cmp.Compare(a.wall, b.wall) })
-	return costs[len(costs)/2], costs[len(costs)-1]
+	n := len(costs)
+	a, b := costs[(n-1)/2], costs[n/2]
+	return cost{
+		wall: (a.wall + b.wall) / 2, cpu: (a.cpu + b.cpu) / 2, rss: max(a.rss, b.rss), others: (a.others + b.others) / 2,
+	}, costs[n-1]
 }
 
 // percentile is the value that this share of all are not above.

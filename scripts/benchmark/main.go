@@ -68,7 +68,7 @@ func parse(args []string) (options, error) {
 	f.StringVar(&o.memory, "tmpfs", "", "a `directory` on tmpfs, to do it all again in (default /dev/shm, or a mount of its own)")
 	sizes := f.String("size", "", "`MiB` to upload and download, separated by commas (default 256; with -long 256,1024)")
 	schemes := f.String("schemes", "4/6/8/10,10/14/16/20,20/28/32/40", "required/repair-below/success/total shards, separated by commas")
-	f.IntVar(&o.rounds, "rounds", 3, "rounds of each transfer; medians are reported")
+	f.IntVar(&o.rounds, "rounds", 0, "rounds of each transfer; medians are reported (default 2; with -long 5)")
 	f.IntVar(&o.keys, "keys", 10_000, "names to list; with -long a million are listed, too")
 	f.IntVar(&o.files, "files", 10_000, "files of 4 to 64 KiB to copy with -r")
 	f.IntVar(&o.fill, "fill", 0, "objects in the metadata store that is looked at (default 20,000; with -long 10,000,000)")
@@ -101,6 +101,9 @@ func (o *options) complete(sizes, schemes string) error {
 	}
 	slices.Sort(o.sizes)
 	o.schemes = split(schemes, "")
+	if o.rounds == 0 {
+		o.rounds = byLength(o.long, 2, 5)
+	}
 	if o.fill == 0 {
 		o.fill = byLength(o.long, 20_000, 10_000_000)
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -69,7 +70,7 @@ func (b *bench) measureMemory(ctx context.Context) error {
 	if err != nil || !b.o.long {
 		return err
 	}
-	for _, scheme := range []string{b.o.schemes[0], b.o.schemes[len(b.o.schemes)-1]} {
+	for _, scheme := range slices.Compact([]string{b.o.schemes[0], b.o.schemes[len(b.o.schemes)-1]}) {
 		err := b.withNetwork(ctx, p, procnet.Config{Scheme: scheme}, func(r *rig) error {
 			r.say("memory of an upload and a download of 4 GiB")
 			return r.measureHuge(ctx)
