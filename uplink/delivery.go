@@ -47,16 +47,21 @@ func newDelivery(segment *segmentWriter, session *putSession) *delivery {
 	}
 }
 
-// send gives each slot its chunks of a batch.
-func (d *delivery) send(buffers []*buffer, size int) {
+// send gives each slot its chunks of a batch, of which the last completes the
+// shards.
+func (d *delivery) send(buffers []*buffer, size int, last bool) {
+	if last {
+		d.session.lease.used.Add(d.segment.layout.ShardSize())
+	}
 	for slot, sh := range d.shards {
 		if sh != nil {
-			d.session.slots[slot].push(sh, part{buffers[slot], size})
+			d.session.slots[slot].push(sh, part{buffers[slot], size, last})
 		}
 	}
 }
 
-// end tells each slot that its shard is complete.
+// end tells each slot that its shard is complete, when that became known only
+// after the last batch.
 func (d *delivery) end() {
 	d.session.lease.used.Add(d.segment.layout.ShardSize())
 	for slot, sh := range d.shards {

@@ -66,6 +66,8 @@ func (s *fakeStream) Data([]byte) error {
 	return err
 }
 
+func (s *fakeStream) Last(frame []byte) error { return s.Data(frame) }
+
 func (s *fakeStream) End(erasure.Layout, merkle.Hash, []merkle.Hash) error {
 	s.ended <- s.segment
 	return nil

@@ -94,7 +94,11 @@ func (s *segmentWriter) close() {
 		panic("uplink: " + err.Error()) // batches are made to fit
 	}
 	s.layout = layout
-	s.finish()
+	if s.sent == len(s.batches) {
+		s.commit()
+		s.first.end()
+		close(s.complete)
+	}
 }
 
 // carry takes a batch from plaintext to the slots.
@@ -129,20 +133,22 @@ func (s *segmentWriter) send(index int) {
 	s.coded[index] = true
 	for s.sent < len(s.batches) && s.coded[s.sent] {
 		b := s.batches[s.sent]
-		s.first.send(b.buffers, b.size())
+		s.sent++
+		last := s.closed && s.sent == len(s.batches)
+		if last {
+			s.commit()
+		}
+		s.first.send(b.buffers, b.size(), last)
 		b.release(s.scheme.Required) // parity can be coded again
 		b.buffers = b.buffers[:s.scheme.Required]
-		s.sent++
+		if last {
+			close(s.complete)
+		}
 	}
-	s.finish()
 }
 
-// finish computes the roots and ends the shards, once there is nothing more to
-// send. The caller holds the lock.
-func (s *segmentWriter) finish() {
-	if !s.closed || s.sent < len(s.batches) {
-		return
-	}
+// commit computes the roots, once all is coded. The caller holds the lock.
+func (s *segmentWriter) commit() {
 	s.shardRoots = make([]merkle.Hash, s.scheme.Total)
 	subtrees := make([]merkle.Hash, s.layout.Stripes())
 	for slot := range s.shardRoots {
@@ -154,8 +160,6 @@ func (s *segmentWriter) finish() {
 		s.shardRoots[slot] = merkle.RootOfSubtrees(subtrees)
 	}
 	s.root = merkle.SegmentRoot(s.layout, s.shardRoots)
-	close(s.complete)
-	s.first.end()
 }
 
 // shardLimit is the bytes that a shard of the segment has, or has at most
@@ -205,7 +209,7 @@ func (s *segmentWriter) recode(ctx context.Context, b *batch, d *delivery, memor
 			return fmt.Errorf("code stripe %d again: %w", b.first+row, err)
 		}
 	}
-	d.send(buffers, b.size())
+	d.send(buffers, b.size(), false)
 	return nil
 }
 

@@ -22,6 +22,7 @@ const idleStream = 20 * time.Second
 type putStream interface {
 	Begin(id order.SegmentID, maxSize int64) error
 	Data(frame []byte) error
+	Last(frame []byte) error
 	End(layout erasure.Layout, root merkle.Hash, shardRoots []merkle.Hash) error
 	Answer() (*pb.Signed, *order.Receipt, error)
 	Close() error
@@ -43,6 +44,7 @@ type shard struct {
 type part struct {
 	buffer *buffer
 	size   int
+	last   bool // of its shard, as far as that was known when it was pushed
 }
 
 // A slotSender sends shards to the holder of one slot, one after another over
@@ -84,7 +86,7 @@ func (s *slotSender) enqueue(sh *shard) {
 }
 
 // push appends a part to a shard, unless the shard is over, and becomes an
-// owner of the buffer.
+// owner of the buffer. After the last one nothing follows.
 func (s *slotSender) push(sh *shard, p part) {
 	s.mu.Lock()
 	if sh.over == nil {
@@ -92,11 +94,12 @@ func (s *slotSender) push(sh *shard, p part) {
 		sh.parts = append(sh.parts, p)
 		s.backlog++
 	}
+	sh.complete = p.last
 	s.mu.Unlock()
 	s.nudge()
 }
 
-// finish says that all parts of a shard were pushed.
+// finish says that all parts of a shard were pushed, after all.
 func (s *slotSender) finish(sh *shard) {
 	s.mu.Lock()
 	sh.complete = true
@@ -243,6 +246,9 @@ func (s *slotSender) sendPart(sh *shard, put putStream, p part) error {
 		if err := put.Begin(segment.id, segment.shardLimit()); err != nil {
 			return err
 		}
+	}
+	if p.last {
+		return put.Last(p.buffer.frame(p.size))
 	}
 	return put.Data(p.buffer.frame(p.size))
 }

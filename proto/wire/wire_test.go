@@ -311,13 +311,18 @@ func TestWritesAreFew(t *testing.T) {
 	step(2, w.Queue(TypePutEnd, &pb.PutEnd{}))
 	step(4, w.WriteData(dataFrame(1, 0)))
 	step(4, w.Flush())
+	step(4, w.Queue(TypePutBegin, &pb.PutBegin{}))
+	step(4, w.QueueData(dataFrame(1000, 7)))
+	step(5, w.WriteControl(TypePutEnd, &pb.PutEnd{}))
+	step(6, w.QueueData(dataFrame(MaxControl, 7))) // too much to wait
+	step(7, w.WriteControl(TypePutEnd, &pb.PutEnd{}))
 	for range 3 {
 		if err := w.Queue(TypeFail, &pb.Fail{Message: strings.Repeat("x", MaxControl/2)}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	step(5, nil)
-	step(6, w.Flush())
+	step(8, nil)
+	step(9, w.Flush())
 	if _, err := drain(&c.Buffer, 1<<20); err != io.EOF {
 		t.Fatal(err)
 	}
@@ -338,6 +343,7 @@ func TestCallerBugsPanic(t *testing.T) {
 		"data after an error":   func() { at(TypeData).ReadData(make([]byte, 9)) },
 		"write empty data":      func() { w.WriteData(make([]byte, HeaderSize)) },
 		"write nothing":         func() { w.WriteData(nil) },
+		"queue empty data":      func() { w.QueueData(make([]byte, HeaderSize)) },
 		"write too much data":   func() { w.WriteData(make([]byte, HeaderSize+MaxData+1)) },
 		"write another message": func() { w.WriteControl(TypeGet, &pb.Prove{}) },
 		"write no message":      func() { w.WriteControl(0, &pb.Object{}) },

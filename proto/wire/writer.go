@@ -12,7 +12,7 @@ import (
 // at a time.
 type Writer struct {
 	dst   io.Writer
-	queue []byte // control frames not yet written
+	queue []byte // frames not yet written
 }
 
 // NewWriter returns a Writer to dst, which it does not buffer beyond what
@@ -55,6 +55,17 @@ func (w *Writer) Queue(t Type, m proto.Message) error {
 	return nil
 }
 
+// QueueData is WriteData for data that a control frame will follow at once: if
+// there is little of it, it waits for that in the queue.
+func (w *Writer) QueueData(buf []byte) error {
+	if len(w.queue)+len(buf) > MaxControl {
+		return w.WriteData(buf)
+	}
+	putDataHeader(buf)
+	w.queue = append(w.queue, buf...)
+	return nil
+}
+
 // Flush writes the frames that are queued.
 func (w *Writer) Flush() error {
 	if len(w.queue) == 0 {
@@ -72,17 +83,22 @@ func (w *Writer) Flush() error {
 // buf[HeaderSize] and has between 1 and MaxData bytes; the header is written
 // over the bytes before it.
 func (w *Writer) WriteData(buf []byte) error {
-	size := len(buf) - HeaderSize
-	if size <= 0 || size > MaxData {
-		panic(fmt.Sprintf("wire: data frame of %d bytes", size))
-	}
+	putDataHeader(buf)
 	if err := w.Flush(); err != nil {
 		return err
 	}
-	buf[0] = byte(TypeData)
-	binary.BigEndian.PutUint32(buf[1:], uint32(size))
 	if _, err := w.dst.Write(buf); err != nil {
 		return fmt.Errorf("write data: %w", err)
 	}
 	return nil
+}
+
+// putDataHeader writes the header of a data frame before its payload.
+func putDataHeader(buf []byte) {
+	size := len(buf) - HeaderSize
+	if size <= 0 || size > MaxData {
+		panic(fmt.Sprintf("wire: data frame of %d bytes", size))
+	}
+	buf[0] = byte(TypeData)
+	binary.BigEndian.PutUint32(buf[1:], uint32(size))
 }

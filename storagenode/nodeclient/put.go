@@ -20,7 +20,7 @@ import (
 const MaxUnanswered = 64
 
 // Put is a stream of shards to a node, one after another. One goroutine may send
-// with Begin, Data and End while another takes the Answers. After an error the
+// with Begin, Data, Last and End while another takes the Answers. After an error the
 // stream is over and every call returns that error.
 type Put struct {
 	s     *transport.Stream
@@ -80,6 +80,12 @@ func (p *Put) Begin(segment order.SegmentID, maxSize int64) error {
 // the bytes before are overwritten.
 func (p *Put) Data(buf []byte) error {
 	return p.sent(p.w.WriteData(buf))
+}
+
+// Last is Data for the last bytes of the shard. If they are few, they go out with
+// what End sends.
+func (p *Put) Last(buf []byte) error {
+	return p.sent(p.w.QueueData(buf))
 }
 
 // End ends the shard, which is that of the node's slot in a segment with this
