@@ -59,6 +59,9 @@ type packedFile struct {
 
 	offset int64         // of the extent
 	cipher *seal.Segment // of the extent
+
+	object Object // what came of it
+	err    error
 }
 
 func (p *Project) newPackedFile(n name, plain []byte, o UploadOptions) (*packedFile, error) {
@@ -120,19 +123,37 @@ func (f *packedFile) message(segment []byte) *pb.NewObject {
 	return o
 }
 
-// result is what came of the i-th file of a pack.
-func (f *packedFile) result(res *pb.CommitObjectsResponse, i int, err error) (Object, error) {
-	if err == nil {
-		err = satclient.Outcome(res.Objects[i])
+// settle takes in what the satellite says of the object.
+func (f *packedFile) settle(made *pb.Committed) {
+	if f.err = satclient.Outcome(made); f.err != nil {
+		return
 	}
-	if err != nil {
-		return Object{}, f.name.at(err, "upload")
-	}
-	o := &pb.Object{Size: f.secret.Size, Version: res.Objects[i].Version, Created: res.Objects[i].Created}
+	o := &pb.Object{Size: f.secret.Size, Version: made.Version, Created: made.Created}
 	if f.inline == nil {
 		o.Segments = 1
 	}
-	return objectOf(f.name.key, o, f.secret), nil
+	f.object = objectOf(f.name.key, o, f.secret)
+}
+
+// everyFile and inSegment are kinds of files.
+func everyFile(*packedFile) bool   { return true }
+func inSegment(f *packedFile) bool { return f.inline == nil }
+
+// left lists the files of a kind that have not failed.
+func (pk *pack) left(of func(*packedFile) bool) (files []*packedFile) {
+	for _, f := range pk.files {
+		if f.err == nil && of(f) {
+			files = append(files, f)
+		}
+	}
+	return files
+}
+
+// fail gives up what is left of a kind.
+func (pk *pack) fail(err error, of func(*packedFile) bool) {
+	for _, f := range pk.left(of) {
+		f.err = err
+	}
 }
 
 // plan gives every file its place in a segment of this scheme.

@@ -2,6 +2,7 @@ package uplink
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -29,6 +30,9 @@ type Packer struct {
 	mu   sync.Mutex
 	open *pack // takes the next file
 
+	checking sync.Mutex
+	checked  map[string]bool // buckets
+
 	flushing sync.Mutex
 	outcome  sync.Mutex
 	failed   int
@@ -40,7 +44,8 @@ type Packer struct {
 func (p *Project) NewPacker(ctx context.Context) *Packer {
 	return &Packer{
 		p: p, ctx: ctx, coding: newCoding(), under: make(chan struct{}, packsUnderWay),
-		limits: packLimits{bytes: packBytes, objects: packObjects, metadata: packMetadata},
+		checked: make(map[string]bool),
+		limits:  packLimits{bytes: packBytes, objects: packObjects, metadata: packMetadata},
 	}
 }
 
@@ -141,52 +146,86 @@ func (k *Packer) send() {
 	select {
 	case k.under <- struct{}{}:
 	case <-k.ctx.Done():
-		k.settle(pk, nil, context.Cause(k.ctx))
+		pk.fail(context.Cause(k.ctx), everyFile)
+		k.settle(pk)
 		return
 	}
 	go func() {
 		defer func() { <-k.under }()
-		objects, err := k.store(pk)
-		k.settle(pk, objects, err)
+		k.store(pk)
+		k.settle(pk)
 	}()
 }
 
 // store is the life of a pack: its files go to the nodes as one segment, and
-// when that is durable they appear.
-func (k *Packer) store(pk *pack) (*pb.CommitObjectsResponse, error) {
-	if err := k.ctx.Err(); err != nil {
-		return nil, context.Cause(k.ctx)
-	}
-	req := &pb.CommitObjectsRequest{Nonce: make([]byte, 16)}
-	if _, err := io.ReadFull(k.p.rand, req.Nonce); err != nil {
-		return nil, fmt.Errorf("draw a nonce: %w", err)
-	}
-	if len(pk.packed) > 0 {
+// when that is durable they appear. Inline ones need no nodes.
+func (k *Packer) store(pk *pack) {
+	k.checkBuckets(pk)
+	var segments []*pb.Segment
+	if len(pk.left(inSegment)) > 0 {
 		segment, err := k.carry(pk)
 		if err != nil {
-			return nil, err
+			pk.fail(err, inSegment)
+		} else {
+			segments = append(segments, segment)
 		}
-		req.Segments = append(req.Segments, segment)
 	}
+	if files := pk.left(everyFile); len(files) > 0 {
+		if err := k.commit(pk, segments, files); err != nil {
+			pk.fail(err, everyFile)
+		}
+	}
+}
+
+// checkBuckets finds out before much is sent for nothing that there is no such
+// bucket.
+func (k *Packer) checkBuckets(pk *pack) {
+	k.checking.Lock()
+	defer k.checking.Unlock()
 	for _, f := range pk.files {
+		bucket := f.name.bucket
+		if f.err != nil || k.checked[bucket] {
+			continue
+		}
+		_, err := k.p.sat.ListObjects(k.ctx, &pb.ListObjectsRequest{Bucket: bucket, Limit: 1})
+		if errors.Is(err, ErrBucketNotFound) {
+			pk.fail(err, func(f *packedFile) bool { return f.name.bucket == bucket })
+		}
+		k.checked[bucket] = err == nil // should it go later, the commit tells
+	}
+}
+
+// commit makes the files appear.
+func (k *Packer) commit(pk *pack, segments []*pb.Segment, files []*packedFile) error {
+	req := &pb.CommitObjectsRequest{Nonce: make([]byte, 16), Segments: segments}
+	if _, err := io.ReadFull(k.p.rand, req.Nonce); err != nil {
+		return fmt.Errorf("draw a nonce: %w", err)
+	}
+	for _, f := range files {
 		req.Objects = append(req.Objects, f.message(pk.id[:]))
 	}
 	res, err := k.p.sat.CommitObjects(k.ctx, req)
-	if err == nil && len(res.Objects) != len(req.Objects) {
-		err = fmt.Errorf("%w: the satellite answered for %d of %d objects", ErrCorrupt, len(res.Objects), len(req.Objects))
+	if err == nil && len(res.Objects) != len(files) {
+		err = fmt.Errorf("%w: the satellite answered for %d of %d objects", ErrCorrupt, len(res.Objects), len(files))
 	}
-	return res, err
+	if err != nil {
+		return err
+	}
+	for i, f := range files {
+		f.settle(res.Objects[i])
+	}
+	return nil
 }
 
 // settle tells what came of the files of a pack.
-func (k *Packer) settle(pk *pack, res *pb.CommitObjectsResponse, err error) {
-	for i, f := range pk.files {
-		object, err := f.result(res, i, err)
-		if err != nil {
-			k.note(err)
+func (k *Packer) settle(pk *pack) {
+	for _, f := range pk.files {
+		if f.err != nil {
+			f.err = f.name.at(f.err, "upload")
+			k.note(f.err)
 		}
 		if f.done != nil {
-			f.done(object, err)
+			f.done(f.object, f.err)
 		}
 	}
 }
