@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"time"
 
 	"github.com/cairnstorage/cairn/deploy/procnet"
 	"github.com/cairnstorage/cairn/proto/ident"
@@ -79,7 +80,8 @@ func (r *rig) measureTransfers(ctx context.Context) error {
 }
 
 // measureDegraded downloads the largest object again when all nodes are gone
-// that it can do without: those with the data shards first.
+// that it can do without: those with the data shards first. Those that stay have
+// to hold all of it, which not all do as soon as an upload has succeeded.
 func (r *rig) measureDegraded(ctx context.Context) error {
 	size := r.o.sizes[len(r.o.sizes)-1]
 	scheme, err := parseScheme(r.scheme)
@@ -92,8 +94,14 @@ func (r *rig) measureDegraded(ctx context.Context) error {
 	}
 	gone := scheme.Total - scheme.Required
 	r.say("download of %d MiB with %d nodes gone", size>>20, gone)
-	for _, node := range holders[:gone] {
-		node.Kill()
+	stay, err := r.whole(ctx, holders, scheme.Required)
+	if err != nil {
+		return err
+	}
+	for _, node := range holders {
+		if !slices.Contains(stay, node) {
+			node.Kill()
+		}
 	}
 	var downs []cost
 	for range r.o.rounds {
@@ -108,6 +116,50 @@ func (r *rig) measureDegraded(ctx context.Context) error {
 	}
 	r.addTransfer(fmt.Sprintf("download, %d gone", gone), size, downs, r.bound.Degraded)
 	return nil
+}
+
+// whole are so many of the nodes, the last ones, that hold every shard they
+// should. It waits until there are as many.
+func (r *rig) whole(ctx context.Context, holders []*procnet.Process, count int) (found []*procnet.Process, err error) {
+	for {
+		wanted, err := shardsWanted(ctx, r.network)
+		if err != nil {
+			return nil, err
+		}
+		found = nil
+		for _, node := range slices.Backward(holders) {
+			info, err := r.network.NodeInfo(ctx, slices.Index(r.network.Nodes, node))
+			if err != nil {
+				return nil, err
+			}
+			if info.Shards-info.Staged >= wanted[string(info.Id)] && len(found) < count {
+				found = append(found, node)
+			}
+		}
+		if len(found) == count {
+			return found, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%d of %d nodes hold all they should: %w", len(found), count, context.Cause(ctx))
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// shardsWanted are how many shards each node should hold, by identity.
+func shardsWanted(ctx context.Context, network *procnet.Network) (map[string]uint64, error) {
+	wanted := make(map[string]uint64)
+	err := network.Admin(ctx, func(c pb.AdminClient) error {
+		res, err := c.ListGroups(ctx, &pb.ListGroupsRequest{})
+		for _, g := range res.GetGroups() {
+			for _, id := range g.Nodes {
+				wanted[string(id)] += g.Segments
+			}
+		}
+		return err
+	})
+	return wanted, err
 }
 
 // slotHolders are the nodes of the group that holds most, by slot.
