@@ -45,7 +45,7 @@ var behaviours = [][]string{
 func (s *liars) flags(f *flag.FlagSet) {
 	f.IntVar(&s.honest, "honest", 16, "honest storage nodes")
 	f.IntVar(&s.liars, "liars", 8, "nodes that turn into liars, of each kind in turn")
-	f.StringVar(&s.scheme, "scheme", "10/14/16/20", "required/repair-below/success/total shards")
+	f.StringVar(&s.scheme, "scheme", "10/14/16/24", "required/repair-below/success/total shards; with as many nodes as a group has, each holds something")
 	f.Int64Var(&s.size, "size", 256, "MiB to store, half of them before the liars turn")
 	f.DurationVar(&s.grace, "offline-grace", 15*time.Second, "of the satellite")
 	f.DurationVar(&s.interval, "audit-interval", 2*time.Second, "how often each node is audited")
