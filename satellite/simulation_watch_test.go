@@ -152,9 +152,17 @@ func (w *network) checkNodes() {
 	}
 }
 
-// mostAgain is how often a node may be given slots again that answers what it has
-// to for that, and then keeps silent on them: each time it waits longer.
-const mostAgain = 8
+// soonest is after how long at the soonest a node may be given slots for the n-th
+// time again that answers what it has to for that, and then keeps silent on them:
+// each time it waits twice as long and grace, until that comes to a LossWindow.
+func (w *network) soonest(n int) (after time.Duration) {
+	pause := time.Duration(0)
+	for range n - 1 {
+		pause = min(2*pause+w.grace, audit.LossWindow)
+		after += pause
+	}
+	return after
+}
 
 // checkSilence checks that a node that was out for its silence is not given slots
 // over and over.
@@ -169,8 +177,8 @@ func (n *simNode) checkSilence(mustAnswer bool, slots int) {
 		n.muted = false
 		n.again++
 		n.most("times that a node was given slots again: "+n.lie.kind.String(), n.again)
-		if n.lie.silent() || n.again > mostAgain {
-			n.fail("%v, %v, is given slots for the %d. time after it was out", n, n.lie.kind, n.again)
+		if age := n.time.Sub(n.lie.since); n.lie.silent() || age < n.soonest(n.again)-time.Hour {
+			n.fail("%v, %v, is given slots for the %d. time after it was out, %v after it turned", n, n.lie.kind, n.again, age)
 		}
 	}
 }
