@@ -29,27 +29,28 @@ type simNode struct {
 	dice   *rand.Rand
 	parts  map[uint32]*part
 
-	up       bool
-	dead     bool // for good, with all it had
-	life     int  // counts how often it came up
-	checkIns int
-	seen     time.Time // last check-in that succeeded
-	risen    time.Time // when it came up
-	wronged  time.Time // when its clock, or a disk, was not as it should be
-	ahead    time.Duration
-	standing *pb.Standing
-	impaired bool // a data directory is away
-	asked    time.Time
-	left     bool // has its Departure
-	avoided  map[ident.ID]time.Time
-	doomed   []doom
-	toldLate time.Time // when it lost a shard while it was asked for it
-	damaged  int       // shards that an audit found damaged
-	lie      lie
-	slow     bool
-	caught   time.Time // when it was first out, as a liar
-	muted    bool      // it has lost its slots for its silence
-	again    int       // how often it was given slots after that
+	up         bool
+	dead       bool // for good, with all it had
+	life       int  // counts how often it came up
+	checkIns   int
+	seen       time.Time // last check-in that succeeded
+	risen      time.Time // when it came up
+	wronged    time.Time // when its clock, or a disk, was not as it should be
+	ahead      time.Duration
+	standing   *pb.Standing
+	impaired   bool // a data directory is away
+	asked      time.Time
+	left       bool // has its Departure
+	avoided    map[ident.ID]time.Time
+	doomed     []doom
+	toldLate   time.Time // when it lost a shard while it was asked for it
+	damaged    int       // shards that an audit found damaged
+	lie        lie
+	slow       bool
+	caught     time.Time // when it was first out, as a liar
+	muted      bool      // it has lost its slots for its silence
+	again      int       // how often it was given slots after that
+	silentFrom time.Time // when it first had
 }
 
 // part is what a node has to do with one group: it holds a slot, or is to take
