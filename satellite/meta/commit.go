@@ -30,31 +30,15 @@ func (s *Store) Commit(ctx context.Context, r CommitRequest) (Object, error) {
 	if err != nil {
 		return Object{}, err
 	}
-	window, digest := s.window(), r.digest()
+	digest := r.digest()
 	var object Object
-	err = s.kv.Update(ctx, func(tx kv.Tx) error {
-		c := newChange(tx)
-		if len(r.Nonce) > 0 {
-			raw, err := findNonce(tx, window, r.Project, r.Nonce)
-			if err != nil {
-				return err
-			}
-			if raw != nil {
-				object, err = r.repeated(raw, digest)
-				return err
-			}
-		}
-		var err error
-		if object, err = c.commit(&r, total, v); err != nil {
-			return err
-		}
-		if len(r.Nonce) > 0 {
-			n := nonceRecord{digest, object.Version, object.Size, uint64(object.Segments)}
-			if err := tx.Set(nonceKey(window, r.Project, r.Nonce), n.encode()); err != nil {
-				return err
-			}
-		}
-		return c.flush()
+	err = s.once(ctx, r.Project, r.Nonce, func(raw []byte) (err error) {
+		object, err = r.repeated(raw, digest)
+		return err
+	}, func(c *change) (record []byte, err error) {
+		object, err = c.commit(&r, total, v)
+		n := nonceRecord{digest, object.Version, object.Size, uint64(object.Segments)}
+		return n.encode(), err
 	})
 	if err != nil {
 		return Object{}, err

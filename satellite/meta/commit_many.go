@@ -5,8 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
-
-	"github.com/cairnstorage/cairn/satellite/kv"
 )
 
 // CommitMany makes objects visible and returns what became of each, in order
@@ -22,31 +20,15 @@ func (s *Store) CommitMany(ctx context.Context, r CommitManyRequest) ([]Outcome,
 	if err != nil {
 		return nil, err
 	}
-	window, digest := s.window(), r.digest()
+	digest := r.digest()
 	var outcomes []Outcome
-	err = s.kv.Update(ctx, func(tx kv.Tx) error {
-		if len(r.Nonce) > 0 {
-			raw, err := findNonce(tx, window, r.Project, r.Nonce)
-			if err != nil {
-				return err
-			}
-			if raw != nil {
-				outcomes, err = r.repeated(raw, digest)
-				return err
-			}
-		}
-		c := newChange(tx)
-		var err error
-		if outcomes, err = c.commitMany(&r, v); err != nil {
-			return err
-		}
-		if len(r.Nonce) > 0 {
-			n := manyRecord{digest: digest, outcomes: outcomes}
-			if err := tx.Set(nonceKey(window, r.Project, r.Nonce), n.encode()); err != nil {
-				return err
-			}
-		}
-		return c.flush()
+	err = s.once(ctx, r.Project, r.Nonce, func(raw []byte) (err error) {
+		outcomes, err = r.repeated(raw, digest)
+		return err
+	}, func(c *change) (record []byte, err error) {
+		outcomes, err = c.commitMany(&r, v)
+		n := manyRecord{digest: digest, outcomes: outcomes}
+		return n.encode(), err
 	})
 	if err != nil {
 		return nil, err

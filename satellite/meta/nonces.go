@@ -1,6 +1,11 @@
 package meta
 
-import "errors"
+import (
+	"context"
+	"errors"
+
+	"github.com/cairnstorage/cairn/satellite/kv"
+)
 
 // nonceRecord is the result of a commit that named a nonce.
 type nonceRecord struct {
@@ -80,4 +85,33 @@ func decodeMany(v []byte) (manyRecord, error) {
 		}
 	}
 	return n, d.done("nonce of several objects")
+}
+
+// once makes a change in one transaction, and keeps its record under the nonce.
+// If there is one already, the change was made before: repeat is given the
+// record, and nothing changes. Without a nonce every time is the first.
+func (s *Store) once(ctx context.Context, project ProjectNumber, nonce []byte, repeat func(record []byte) error, do func(*change) (record []byte, err error)) error {
+	window := s.window()
+	return s.kv.Update(ctx, func(tx kv.Tx) error {
+		if len(nonce) > 0 {
+			record, err := findNonce(tx, window, project, nonce)
+			if err != nil {
+				return err
+			}
+			if record != nil {
+				return repeat(record)
+			}
+		}
+		c := newChange(tx)
+		record, err := do(c)
+		if err != nil {
+			return err
+		}
+		if len(nonce) > 0 {
+			if err := tx.Set(nonceKey(window, project, nonce), record); err != nil {
+				return err
+			}
+		}
+		return c.flush()
+	})
 }
