@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/cairnstorage/cairn/proto/pb"
 )
 
 func TestParse(t *testing.T) {
@@ -203,6 +205,29 @@ func TestReportHasAllRows(t *testing.T) {
 		}
 		if !strings.Contains(string(encoded), word) {
 			t.Errorf("the json lacks %q: %s", word, encoded)
+		}
+	}
+}
+
+// What a node has of objects that were overwritten makes up for nothing.
+func TestHoldsAll(t *testing.T) {
+	heads := map[uint32]uint64{1: 10, 2: 5}
+	follow := func(group uint32, cursor, missing uint64) *pb.GroupFollow {
+		return &pb.GroupFollow{Group: group, Cursor: cursor, Missing: missing}
+	}
+	for _, tt := range []struct {
+		name   string
+		groups []*pb.GroupFollow
+		want   bool
+	}{
+		{"all", []*pb.GroupFollow{follow(1, 10, 0), follow(2, 5, 0)}, true},
+		{"further than asked", []*pb.GroupFollow{follow(1, 12, 0)}, true},
+		{"behind in one", []*pb.GroupFollow{follow(1, 10, 0), follow(2, 4, 0)}, false},
+		{"one missing", []*pb.GroupFollow{follow(1, 10, 1)}, false},
+		{"no groups yet", nil, false},
+	} {
+		if got := holdsAll(&pb.InfoResponse{Shards: 1000, Groups: tt.groups}, heads); got != tt.want {
+			t.Errorf("%s: %v", tt.name, got)
 		}
 	}
 }
