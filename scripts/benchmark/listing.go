@@ -2,10 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/cairnstorage/cairn/uplink"
 )
 
 // Listing is a recursive list of many names by a command of its own.
@@ -16,11 +20,16 @@ type Listing struct {
 	Seconds float64 `json:"seconds"`
 	Rate    float64 `json:"keys_per_s"`
 	RSS     int64   `json:"uplink_peak_rss"`
-	PutRate float64 `json:"put_per_s"` // while they were made, by 8 clients with 4 at once each
+	PutRate float64 `json:"put_per_s"` // while they were made, in packs
 }
 
-// million is how many names a long run lists, too.
-const million = 1_000_000
+const (
+	// million is how many names a long run lists, too.
+	million = 1_000_000
+	// makers is how many clients make names, and toldEvery how often it is said.
+	makers    = 4
+	toldEvery = 100_000
+)
 
 func (r *rig) measureListing(ctx context.Context) error {
 	counts := []int{r.o.keys}
@@ -58,25 +67,29 @@ func (r *rig) measureListing(ctx context.Context) error {
 }
 
 // makeNames makes so many tiny objects, a thousand below a prefix, and returns
-// how many a second.
+// how many a second. They are packed: what is measured is the list.
 func (r *rig) makeNames(ctx context.Context, prefix string, count int) (float64, error) {
-	projects, done, err := r.open(ctx, clients)
+	projects, done, err := r.open(ctx, makers)
 	if err != nil {
 		return 0, err
 	}
 	defer done()
 	m := startMeter(r.network)
+	var made atomic.Int64
 	group, ctx := errgroup.WithContext(ctx)
-	const writers = 4 * clients
-	for w := range writers {
+	for w, project := range projects {
 		group.Go(func() error {
-			for i := w; i < count; i += writers {
+			packer := project.NewPacker(ctx)
+			for i := w; i < count; i += makers {
 				key := fmt.Sprintf("%s/%04d/%06d", prefix, i/1000, i)
-				if err := putFrom(ctx, projects[w%clients], key, 1, strings.NewReader("x")); err != nil {
-					return err
+				if err := packer.Add(bucket, key, strings.NewReader("x"), uplink.UploadOptions{Size: 1}, nil); err != nil {
+					return errors.Join(err, packer.Flush())
+				}
+				if n := made.Add(1); n%toldEvery == 0 {
+					r.say("%d names made", n)
 				}
 			}
-			return nil
+			return packer.Flush()
 		})
 	}
 	err = group.Wait()

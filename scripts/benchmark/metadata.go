@@ -126,8 +126,8 @@ func (r *rig) fill(ctx context.Context, row *Metadata, engine kv.Store, s *seats
 				if _, err := store.Commit(ctx, s.record(projects[0].Number, i)); err != nil {
 					return err
 				}
-				if done := int64(i) / 1_000_000; i%1_000_000 == 0 && told.Swap(done) < done {
-					r.say("%d million", done)
+				if done := told.Add(1); done%(10*toldEvery) == 0 {
+					r.say("%d objects loaded after %v", done, time.Since(begun).Round(time.Second))
 				}
 			}
 			return nil
