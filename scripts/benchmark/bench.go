@@ -3,12 +3,18 @@ package main
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"os/exec"
+	"runtime"
 	"strings"
+	"time"
 
 	"github.com/cairnstorage/cairn/deploy/procnet"
+	"github.com/cairnstorage/cairn/scripts/benchmark/results"
 )
 
 // bench is one run.
@@ -16,20 +22,65 @@ type bench struct {
 	o      options
 	bin    string
 	places []place
-	report *Report
+	report *results.Report
+
+	begun time.Time
+	busy  time.Duration // of all processors, before
+}
+
+func newBench(ctx context.Context, o options) *bench {
+	return &bench{
+		o: o, begun: time.Now(), busy: busyCPU(),
+		report: &results.Report{Cores: runtime.NumCPU(), Day: time.Now().UTC().Format(time.DateOnly), Tree: treeOf(ctx)},
+	}
+}
+
+// treeOf says which commit is measured, or nothing outside a repository.
+func treeOf(ctx context.Context) string {
+	out, err := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty=+", "--exclude=*").Output()
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// finish adds what is known in the end only, and writes the report.
+func (b *bench) finish(out io.Writer) error {
+	r := b.report
+	r.Seconds = time.Since(b.begun).Seconds()
+	busy := busyCPU() - b.busy - ownCPU() - childrenCPU()
+	r.Others = max(0, busy.Seconds()/r.Seconds/float64(r.Cores))
+	if b.o.format != "json" {
+		return r.Print(out)
+	}
+	encoder := json.NewEncoder(out)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(r)
+}
+
+// attempt measures something. When that fails it is noted and the rest is still
+// measured, unless the run is being ended.
+func (b *bench) attempt(ctx context.Context, what string, measure func() error) error {
+	b.tell("%s", what)
+	err := measure()
+	if err == nil {
+		return nil
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	failure := fmt.Sprintf("%s: %v", what, err)
+	b.tell("failed: %s", failure)
+	b.report.Failures = append(b.report.Failures, failure)
+	return nil
 }
 
 // measureAll measures every part that was asked for.
 func (b *bench) measureAll(ctx context.Context) error {
 	for i, scheme := range b.o.schemes {
-		bounds, err := b.bounds(ctx, scheme)
+		err := b.attempt(ctx, scheme, func() error { return b.measureScheme(ctx, scheme, i == 0) })
 		if err != nil {
 			return err
-		}
-		for j, place := range b.places {
-			if err := b.measureNetwork(ctx, place, scheme, bounds[j], i == 0); err != nil {
-				return fmt.Errorf("%s on %s: %w", scheme, place.Name, err)
-			}
 		}
 	}
 	for _, step := range []struct {
@@ -44,8 +95,23 @@ func (b *bench) measureAll(ctx context.Context) error {
 		if !b.o.measures(step.part) {
 			continue
 		}
-		if err := step.measure(ctx); err != nil {
-			return fmt.Errorf("%s: %w", step.part, err)
+		if err := b.attempt(ctx, step.part, func() error { return step.measure(ctx) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// measureScheme measures the bound of a scheme and networks that use it.
+func (b *bench) measureScheme(ctx context.Context, scheme string, full bool) error {
+	bounds, err := b.bounds(ctx, scheme)
+	if err != nil {
+		return err
+	}
+	for i, p := range b.places {
+		err := b.attempt(ctx, scheme+" on "+p.Name, func() error { return b.measureNetwork(ctx, p, scheme, bounds[i], full) })
+		if err != nil {
+			return err
 		}
 	}
 	return nil
@@ -56,14 +122,14 @@ type rig struct {
 	*bench
 	place   place
 	scheme  string
-	bound   PlaceBound
+	bound   results.PlaceBound
 	network *procnet.Network
 	dir     string
 }
 
 // measureNetwork measures what a network of real nodes in one place does; with
 // the parts that do not depend on the scheme if that is asked.
-func (b *bench) measureNetwork(ctx context.Context, p place, scheme string, bound PlaceBound, full bool) error {
+func (b *bench) measureNetwork(ctx context.Context, p place, scheme string, bound results.PlaceBound, full bool) error {
 	wanted := b.o.measures("transfers")
 	for _, part := range []string{"ranges", "objects", "files", "listing", "memory"} {
 		wanted = wanted || full && b.o.measures(part)
@@ -74,22 +140,22 @@ func (b *bench) measureNetwork(ctx context.Context, p place, scheme string, boun
 	return b.withNetwork(ctx, p, procnet.Config{Scheme: scheme}, func(r *rig) error {
 		r.bound = bound
 		for _, step := range []struct {
-			part    string
-			always  bool
-			measure func(context.Context) error
+			part, name string
+			always     bool
+			measure    func(context.Context) error
 		}{
-			{"memory", false, r.measureIdle},
-			{"transfers", true, r.measureTransfers},
-			{"ranges", false, r.measureRanges},
-			{"objects", false, r.measureObjects},
-			{"files", false, r.measureFiles},
-			{"listing", false, r.measureListing},
-			{"transfers", true, r.measureDegraded}, // no node is left that is not needed
+			{"memory", "memory", false, r.measureIdle},
+			{"transfers", "transfers", true, r.measureTransfers},
+			{"ranges", "ranges", false, r.measureRanges},
+			{"objects", "objects", false, r.measureObjects},
+			{"files", "files", false, r.measureFiles},
+			{"listing", "listing", false, r.measureListing},
+			{"transfers", "transfers with nodes gone", true, r.measureDegraded}, // no node is left that is not needed
 		} {
 			if !b.o.measures(step.part) || !full && !step.always {
 				continue
 			}
-			if err := step.measure(ctx); err != nil {
+			if err := b.attempt(ctx, scheme+" on "+p.Name+", "+step.name, func() error { return step.measure(ctx) }); err != nil {
 				return err
 			}
 		}
@@ -124,7 +190,12 @@ func (b *bench) withNetwork(ctx context.Context, p place, c procnet.Config, do f
 const bucket = "bench"
 
 func (r *rig) say(format string, args ...any) {
-	progress("%s on %s: %s", r.scheme, r.place.Name, fmt.Sprintf(format, args...))
+	r.tell("%s on %s: %s", r.scheme, r.place.Name, fmt.Sprintf(format, args...))
+}
+
+// tell says how far the run is, and since when it runs.
+func (b *bench) tell(format string, args ...any) {
+	progress("%4.0f s  %s", time.Since(b.begun).Seconds(), fmt.Sprintf(format, args...))
 }
 
 // total is the number of shards of a scheme.

@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +14,7 @@ import (
 	"time"
 
 	"github.com/cairnstorage/cairn/proto/pb"
+	"github.com/cairnstorage/cairn/scripts/benchmark/results"
 )
 
 func TestParse(t *testing.T) {
@@ -87,7 +90,7 @@ func TestComparedRatiosAreOfMedians(t *testing.T) {
 	}
 	row := comparedRow{name: "upload", unit: "MB/s", amount: 120, costs: [2][]cost{seconds(4, 60, 6), seconds(3, 2, 1)}}
 	got := row.summarise("disk")
-	want := Compared{
+	want := results.Compared{
 		Place: "disk", Row: "upload", Unit: "MB/s", Rounds: 3, Before: 20, After: 60, Ratio: 3,
 		Lowest: 4.0 / 3, Highest: 30, CPUBefore: 12, CPUAfter: 4, CPURatio: 1.0 / 3,
 	}
@@ -104,7 +107,7 @@ func TestPlacesAreWhatTheySay(t *testing.T) {
 	}
 	for _, p := range places {
 		isMemory, err := inMemory(p.dir)
-		if err != nil || isMemory != (p.Name == onTmpfs) {
+		if err != nil || isMemory != (p.Name == results.OnTmpfs) {
 			t.Errorf("%s is called %s: in memory %v, %v", p.dir, p.Name, isMemory, err)
 		}
 		if err := p.remove(); err != nil {
@@ -115,11 +118,11 @@ func TestPlacesAreWhatTheySay(t *testing.T) {
 		}
 	}
 	for _, p := range places {
-		if p.Name != onTmpfs {
+		if p.Name != results.OnTmpfs {
 			continue
 		}
 		got, err := findPlaces(p.Dir, p.Dir)
-		if err != nil || len(got) != 1 || got[0].Name != onTmpfs {
+		if err != nil || len(got) != 1 || got[0].Name != results.OnTmpfs {
 			t.Errorf("tmpfs alone gives %+v, %v", got, err)
 		}
 		for _, p := range got {
@@ -171,44 +174,6 @@ func TestCostIsTheCommandsOwn(t *testing.T) {
 	}
 }
 
-// The report shows every row, in both formats.
-func TestReportHasAllRows(t *testing.T) {
-	r := newReport()
-	work := Work{Parts: []Part{{Name: "seal", CPU: 1}}, CPU: 1, Disk: 2, Limit: 3, Bare: 4}
-	r.Bounds = []Bound{{Scheme: "bounded", Places: []PlaceBound{{Place: onDisk, Upload: work, Download: work, Degraded: work}}}}
-	r.Transfers = []Transfer{{Scheme: "s", Place: onTmpfs, Direction: "transferred", Bytes: 1 << 20}}
-	r.Ranges = []Range{{Place: "ranged"}}
-	r.Trips = &Trips{RTT: 40, Warm: 2, First: 7.5}
-	r.Objects = []Objects{{Place: onDisk, Operation: "objected"}}
-	r.Files = []Files{{Place: onDisk, Direction: "filed", Stored: 1.25}}
-	r.Listings = []Listing{{Place: onDisk, Order: "listed"}}
-	r.Commits = []Commits{{Place: "committed"}}
-	r.Metadata = []Metadata{{Place: "loaded"}}
-	r.Memory = []Memory{{What: "remembered"}}
-	r.Shaped = []Shaped{{Lines: "shaped"}}
-	r.Revision, r.Compared = "HEAD~3", []Compared{{Row: "compared"}}
-	r.end()
-	var text bytes.Buffer
-	if err := r.print(&text); err != nil {
-		t.Fatal(err)
-	}
-	encoded, err := json.Marshal(r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, word := range []string{
-		"bounded", "transferred", "ranged", "7.5", "objected", "filed", "1.25", "listed", "committed", "loaded",
-		"remembered", "shaped", "HEAD~3", "compared",
-	} {
-		if !strings.Contains(text.String(), word) {
-			t.Errorf("the text lacks %q:\n%s", word, text.String())
-		}
-		if !strings.Contains(string(encoded), word) {
-			t.Errorf("the json lacks %q: %s", word, encoded)
-		}
-	}
-}
-
 // What a node has of objects that were overwritten makes up for nothing.
 func TestHoldsAll(t *testing.T) {
 	heads := map[uint32]uint64{1: 10, 2: 5}
@@ -229,5 +194,29 @@ func TestHoldsAll(t *testing.T) {
 		if got := holdsAll(&pb.InfoResponse{Shards: 1000, Groups: tt.groups}, heads); got != tt.want {
 			t.Errorf("%s: %v", tt.name, got)
 		}
+	}
+}
+
+// A long run gives what it has, whatever fails, and ends when it is told to.
+func TestAttempt(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	b := newBench(ctx, options{format: "json"})
+	if err := b.attempt(ctx, "well", func() error { return nil }); err != nil || len(b.report.Failures) > 0 {
+		t.Errorf("what went well: %v, %q", err, b.report.Failures)
+	}
+	if err := b.attempt(ctx, "ill", func() error { return errors.New("no disk") }); err != nil || !slices.Equal(b.report.Failures, []string{"ill: no disk"}) {
+		t.Errorf("what failed: %v, %q", err, b.report.Failures)
+	}
+	cancel()
+	if err := b.attempt(ctx, "late", func() error { return ctx.Err() }); !errors.Is(err, context.Canceled) {
+		t.Errorf("what was ended: %v", err)
+	}
+	var out bytes.Buffer
+	if err := b.finish(&out); err != nil {
+		t.Fatal(err)
+	}
+	var r results.Report
+	if err := json.Unmarshal(out.Bytes(), &r); err != nil || len(r.Failures) != 1 || r.Cores < 1 || r.Day == "" {
+		t.Errorf("reported %s: %v", out.Bytes(), err)
 	}
 }

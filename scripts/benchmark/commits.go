@@ -17,6 +17,7 @@ import (
 	"github.com/cairnstorage/cairn/proto/pb"
 	"github.com/cairnstorage/cairn/proto/transport"
 	"github.com/cairnstorage/cairn/satellite/satclient"
+	"github.com/cairnstorage/cairn/scripts/benchmark/results"
 )
 
 const (
@@ -24,20 +25,6 @@ const (
 	commitMetadata = 80 // bytes, sealed; about what an upload of a file has
 	commitSize     = 64 << 10
 )
-
-// Commits is a satellite that takes in objects from 8 clients' connections.
-// Those with a segment come with receipts, signed with the keys of nodes that
-// are stopped meanwhile: nothing is stored, and the satellite cannot tell.
-type Commits struct {
-	Place    string  `json:"place"`
-	Segments int     `json:"segments"` // of each object; 0: they are inline
-	Count    int     `json:"count"`
-	Rate     float64 `json:"per_s"`
-	P50      float64 `json:"p50_ms"`
-	P99      float64 `json:"p99_ms"`
-	CPU      float64 `json:"satellite_cpu_ms_each"`
-	AllCPU   float64 `json:"cpu_ms_each"` // with the clients'
-}
 
 func (b *bench) measureCommits(ctx context.Context) error {
 	for _, p := range b.places {
@@ -70,7 +57,7 @@ func (r *rig) measureCommits(ctx context.Context) error {
 		return err
 	}
 	defer done()
-	for _, row := range []Commits{
+	for _, row := range []results.Commits{
 		{Segments: 0, Count: byLength(r.o.long, 5000, 50_000)}, {Segments: 1, Count: byLength(r.o.long, 2000, 20_000)},
 	} {
 		requests := make([]*pb.CommitObjectRequest, row.Count)
@@ -79,7 +66,7 @@ func (r *rig) measureCommits(ctx context.Context) error {
 				return err
 			}
 		}
-		row.Place = r.place.Name
+		row.Place, row.Clients, row.Each = r.place.Name, clients, commitsEach
 		if err := r.commitAll(ctx, &row, callers, requests); err != nil {
 			return err
 		}
@@ -141,7 +128,7 @@ func newHost() (*transport.Host, error) {
 	return transport.New(transport.Config{Key: key})
 }
 
-func (r *rig) commitAll(ctx context.Context, row *Commits, callers []caller, requests []*pb.CommitObjectRequest) error {
+func (r *rig) commitAll(ctx context.Context, row *results.Commits, callers []caller, requests []*pb.CommitObjectRequest) error {
 	for _, c := range callers { // connects
 		if _, err := c.ListBuckets(ctx, &pb.ListBucketsRequest{}); err != nil {
 			return err

@@ -11,25 +11,8 @@ import (
 	"strings"
 
 	"github.com/cairnstorage/cairn/deploy/procnet"
+	"github.com/cairnstorage/cairn/scripts/benchmark/results"
 )
-
-// Compared is one row, measured with a revision and with the working tree in
-// turn on the same machine. Ratios are of medians, the working tree's to the
-// revision's: more is better for rates, less for costs.
-type Compared struct {
-	Place     string  `json:"place"`
-	Row       string  `json:"row"`
-	Rounds    int     `json:"rounds"`
-	Unit      string  `json:"unit"` // of the rates
-	Before    float64 `json:"rate_before"`
-	After     float64 `json:"rate_after"`
-	Ratio     float64 `json:"rate_ratio"`
-	Lowest    float64 `json:"lowest_rate_ratio"` // of one round
-	Highest   float64 `json:"highest_rate_ratio"`
-	CPUBefore float64 `json:"cpu_s_before"`
-	CPUAfter  float64 `json:"cpu_s_after"`
-	CPURatio  float64 `json:"cpu_ratio"`
-}
 
 // comparedFiles are in the tree that is copied with -r.
 const comparedFiles = 300
@@ -133,8 +116,8 @@ func compareRigs(ctx context.Context, before, after *rig) error {
 	return nil
 }
 
-func (row *comparedRow) summarise(place string) Compared {
-	out := Compared{Place: place, Row: row.name, Unit: row.unit, Rounds: len(row.costs[0])}
+func (row *comparedRow) summarise(place string) results.Compared {
+	out := results.Compared{Place: place, Row: row.name, Unit: row.unit, Rounds: len(row.costs[0])}
 	var ratios []float64
 	var rates, cpus [2][]float64
 	for i := range row.costs[0] {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cairnstorage/cairn/deploy/procnet"
 	"github.com/cairnstorage/cairn/proto/pb"
+	"github.com/cairnstorage/cairn/scripts/benchmark/results"
 )
 
 // Sizes of the files of a tree, in bytes.
@@ -17,21 +18,6 @@ const (
 	leastFile = 4 << 10
 	mostFile  = 64 << 10
 )
-
-// Files is a tree of small files, one direction of it; the median of its rounds.
-type Files struct {
-	Place     string  `json:"place"`
-	Direction string  `json:"direction"`
-	Count     int     `json:"count"`
-	Bytes     int64   `json:"bytes"`
-	Rate      float64 `json:"files_per_s"`
-	Slowest   float64 `json:"slowest_files_per_s"`
-	CPU       float64 `json:"cpu_ms_each"` // of all processes
-	RSS       int64   `json:"uplink_peak_rss"`
-	// Stored is the ciphertext that nodes hold data shards of, over the bytes of
-	// the files: what is stored beyond n/k.
-	Stored float64 `json:"stored,omitempty"`
-}
 
 // measureFiles copies a tree up, down and away again by commands of their own.
 func (r *rig) measureFiles(ctx context.Context) error {
@@ -42,7 +28,7 @@ func (r *rig) measureFiles(ctx context.Context) error {
 		return err
 	}
 	tree := url("files")
-	up := Files{Place: r.place.Name, Direction: "up", Count: r.o.files, Bytes: bytes}
+	up := results.Files{Place: r.place.Name, Direction: "up", Count: r.o.files, Bytes: bytes}
 	down, remove := up, up
 	down.Direction, remove.Direction = "down", "rm"
 	var ups, downs, removes []cost
@@ -76,14 +62,15 @@ func (r *rig) measureFiles(ctx context.Context) error {
 		}
 		removes = append(removes, spent)
 	}
-	up.summarise(ups)
-	down.summarise(downs)
-	remove.summarise(removes)
+	summariseFiles(&up, ups)
+	summariseFiles(&down, downs)
+	summariseFiles(&remove, removes)
 	r.report.Files = append(r.report.Files, up, down, remove)
 	return nil
 }
 
-func (f *Files) summarise(costs []cost) {
+// summariseFiles fills in what copies of the tree took.
+func summariseFiles(f *results.Files, costs []cost) {
 	rate := func(c cost) float64 { return float64(f.Count) / c.wall.Seconds() }
 	middle, slowest := median(costs)
 	f.Rate, f.Slowest = rate(middle), rate(slowest)

@@ -9,19 +9,9 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/cairnstorage/cairn/scripts/benchmark/results"
 	"github.com/cairnstorage/cairn/uplink"
 )
-
-// Listing is a recursive list of many names by a command of its own.
-type Listing struct {
-	Place   string  `json:"place"`
-	Keys    int     `json:"keys"`
-	Order   string  `json:"order"` // "by name", or "unsorted": as pages come
-	Seconds float64 `json:"seconds"`
-	Rate    float64 `json:"keys_per_s"`
-	RSS     int64   `json:"uplink_peak_rss"`
-	PutRate float64 `json:"put_per_s"` // while they were made, in packs
-}
 
 const (
 	// million is how many names a long run lists, too.
@@ -57,7 +47,7 @@ func (r *rig) measureListing(ctx context.Context) error {
 				costs = append(costs, spent)
 			}
 			middle, _ := median(costs)
-			r.report.Listings = append(r.report.Listings, Listing{
+			r.report.Listings = append(r.report.Listings, results.Listing{
 				Place: r.place.Name, Keys: count, Order: order, Seconds: middle.wall.Seconds(),
 				Rate: float64(count) / middle.wall.Seconds(), RSS: middle.rss, PutRate: made,
 			})

@@ -5,7 +5,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -68,7 +67,7 @@ func parse(args []string) (options, error) {
 	f.StringVar(&o.memory, "tmpfs", "", "a `directory` on tmpfs, to do it all again in (default /dev/shm, or a mount of its own)")
 	sizes := f.String("size", "", "`MiB` to upload and download, separated by commas (default 256; with -long 256,1024)")
 	schemes := f.String("schemes", "4/6/8/10,10/14/16/20,20/28/32/40", "required/repair-below/success/total shards, separated by commas")
-	f.IntVar(&o.rounds, "rounds", 0, "rounds of each transfer; medians are reported (default 2; with -long 5)")
+	f.IntVar(&o.rounds, "rounds", 0, "rounds of each transfer; medians are reported (default 2; with -long 3)")
 	f.IntVar(&o.keys, "keys", 10_000, "names to list; with -long a million are listed, too")
 	f.IntVar(&o.files, "files", 10_000, "files of 4 to 64 KiB to copy with -r")
 	f.IntVar(&o.fill, "fill", 0, "objects in the metadata store that is looked at (default 20,000; with -long 10,000,000)")
@@ -102,7 +101,7 @@ func (o *options) complete(sizes, schemes string) error {
 	slices.Sort(o.sizes)
 	o.schemes = split(schemes, "")
 	if o.rounds == 0 {
-		o.rounds = byLength(o.long, 2, 5)
+		o.rounds = byLength(o.long, 2, 3)
 	}
 	if o.fill == 0 {
 		o.fill = byLength(o.long, 20_000, 10_000_000)
@@ -143,8 +142,10 @@ func (o options) measures(part string) bool {
 	return o.only == "" || slices.Contains(split(o.only, ""), part)
 }
 
+// run measures what was asked for and reports that, also when some of it failed
+// or the run was ended before.
 func run(ctx context.Context, o options) (err error) {
-	b := &bench{o: o, report: newReport()}
+	b := newBench(ctx, o)
 	if b.places, err = findPlaces(o.dir, o.memory); err != nil {
 		return err
 	}
@@ -161,16 +162,11 @@ func run(ctx context.Context, o options) (err error) {
 	case o.shaped:
 		measure = b.measureShaped
 	}
-	if err := measure(ctx); err != nil {
-		return err
+	err = errors.Join(measure(ctx), b.finish(os.Stdout))
+	if n := len(b.report.Failures); err == nil && n > 0 {
+		err = fmt.Errorf("%d parts could not be measured: the report says which", n)
 	}
-	b.report.end()
-	if o.format == "json" {
-		out := json.NewEncoder(os.Stdout)
-		out.SetIndent("", "  ")
-		return out.Encode(b.report)
-	}
-	return b.report.print(os.Stdout)
+	return err
 }
 
 func progress(format string, args ...any) {

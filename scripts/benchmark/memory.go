@@ -17,17 +17,9 @@ import (
 	"github.com/cairnstorage/cairn/proto/pb"
 	"github.com/cairnstorage/cairn/proto/transport"
 	"github.com/cairnstorage/cairn/proto/wire"
+	"github.com/cairnstorage/cairn/scripts/benchmark/results"
 	"github.com/cairnstorage/cairn/storagenode/nodeclient"
 )
-
-// Memory is what a process takes while it does something.
-type Memory struct {
-	Place  string  `json:"place"`
-	Scheme string  `json:"scheme"`
-	What   string  `json:"what"`
-	Bytes  int64   `json:"bytes"`          // resident
-	Rate   float64 `json:"mb_s,omitempty"` // of what was moved meanwhile
-}
 
 const (
 	shardsAtOnce    = 64
@@ -38,7 +30,7 @@ const (
 )
 
 func (r *rig) remember(what string, bytes int64, rate float64) {
-	r.report.Memory = append(r.report.Memory, Memory{Place: r.place.Name, Scheme: r.scheme, What: what, Bytes: bytes, Rate: rate})
+	r.report.Memory = append(r.report.Memory, results.Memory{Place: r.place.Name, Scheme: r.scheme, What: what, Bytes: bytes, Rate: rate})
 }
 
 // measureIdle takes the memory of a network that was just started.

@@ -22,31 +22,13 @@ import (
 	"github.com/cairnstorage/cairn/satellite/kv"
 	"github.com/cairnstorage/cairn/satellite/kv/badgerkv"
 	"github.com/cairnstorage/cairn/satellite/meta"
+	"github.com/cairnstorage/cairn/scripts/benchmark/results"
 )
-
-// Metadata is a satellite with many objects of one segment each. They are put
-// into its store, while it does not run, through the domain layer that it uses
-// itself: no network, no receipts, no nodes that follow. Then it is started on
-// them, with its nodes down.
-type Metadata struct {
-	Place    string  `json:"place"`
-	Objects  int     `json:"objects"`
-	Load     float64 `json:"loaded_per_s"`
-	Logical  float64 `json:"bytes_each"`      // of keys and values, in the store
-	OnDisk   float64 `json:"disk_bytes_each"` // of all its files
-	LoadRSS  int64   `json:"load_peak_rss"`   // of this process while loading
-	Restart  float64 `json:"restart_s"`       // until it answers
-	List     float64 `json:"listed_per_s"`    // by one client, in pages
-	Listed   int     `json:"listed"`
-	RSS      int64   `json:"satellite_rss"` // once started
-	ListRSS  int64   `json:"satellite_peak_rss"`
-	KeyBytes int     `json:"key_bytes"` // of each object's encrypted name
-}
 
 func (b *bench) measureMetadata(ctx context.Context) error {
 	p := b.places[0]
 	return b.withNetwork(ctx, p, procnet.Config{Scheme: b.o.schemes[0]}, func(r *rig) error {
-		row := Metadata{Place: p.Name, Objects: b.o.fill}
+		row := results.Metadata{Place: p.Name, Objects: b.o.fill}
 		seats, err := r.findSeats(ctx)
 		if err != nil {
 			return err
@@ -79,7 +61,7 @@ func (b *bench) measureMetadata(ctx context.Context) error {
 }
 
 // load fills the store of the satellite, which does not run.
-func (r *rig) load(ctx context.Context, row *Metadata, s *seats) error {
+func (r *rig) load(ctx context.Context, row *results.Metadata, s *seats) error {
 	dir := filepath.Join(r.dir, "satellite", "metadata")
 	engine, err := badgerkv.Open(badgerkv.Config{Dir: dir, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
@@ -103,7 +85,7 @@ func (r *rig) load(ctx context.Context, row *Metadata, s *seats) error {
 	return err
 }
 
-func (r *rig) fill(ctx context.Context, row *Metadata, engine kv.Store, s *seats) error {
+func (r *rig) fill(ctx context.Context, row *results.Metadata, engine kv.Store, s *seats) error {
 	identity, err := ident.Load(filepath.Join(r.dir, "satellite", "identity.key"))
 	if err != nil {
 		return err
@@ -162,7 +144,7 @@ func (s *seats) record(project meta.ProjectNumber, i int) meta.CommitRequest {
 func objectName(i int) string { return fmt.Sprintf("IMG_%08d.jpg", i) }
 
 // listPages lists the bucket page by page for a while.
-func (r *rig) listPages(ctx context.Context, row *Metadata) error {
+func (r *rig) listPages(ctx context.Context, row *results.Metadata) error {
 	callers, done, err := r.callers(1)
 	if err != nil {
 		return err

@@ -12,25 +12,13 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/cairnstorage/cairn/scripts/benchmark/results"
 	"github.com/cairnstorage/cairn/uplink"
 )
 
 // clients is how many uplinks put and get small objects at a time, each with
 // connections of its own.
 const clients = 8
-
-// Objects is one operation on many small objects.
-type Objects struct {
-	Place     string  `json:"place"`
-	Operation string  `json:"operation"`
-	Size      int     `json:"size"`
-	Clients   int     `json:"clients"`
-	Count     int     `json:"count"`
-	Rate      float64 `json:"per_s"`
-	P50       float64 `json:"p50_ms"`
-	P99       float64 `json:"p99_ms"`
-	CPU       float64 `json:"cpu_ms_each"` // of all processes
-}
 
 func (r *rig) measureObjects(ctx context.Context) error {
 	r.say("small objects")
@@ -46,7 +34,7 @@ func (r *rig) measureObjects(ctx context.Context) error {
 		data := make([]byte, row.size)
 		rand.Read(data)
 		key := func(i int) string { return fmt.Sprintf("small/%d/%d/%d", row.size, row.clients, i) }
-		base := Objects{Place: r.place.Name, Size: row.size, Clients: row.clients, Count: row.count}
+		base := results.Objects{Place: r.place.Name, Size: row.size, Clients: row.clients, Count: row.count}
 		put, err := r.measureEach(base, "put", projects[:row.clients], func(p *uplink.Project, i int) error {
 			return putFrom(ctx, p, key(i), int64(row.size), bytes.NewReader(data))
 		})
@@ -90,7 +78,7 @@ func (r *rig) open(ctx context.Context, count int) (projects []*uplink.Project, 
 
 // measureEach has every project do the operation, one after another, until all
 // are done.
-func (r *rig) measureEach(o Objects, operation string, projects []*uplink.Project, do func(p *uplink.Project, i int) error) (Objects, error) {
+func (r *rig) measureEach(o results.Objects, operation string, projects []*uplink.Project, do func(p *uplink.Project, i int) error) (results.Objects, error) {
 	o.Operation = operation
 	took := make([]time.Duration, o.Count)
 	m := startMeter(r.network)

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cairnstorage/cairn/scripts/benchmark/results"
 )
 
 // place is where a network keeps everything: on a disk, whose fsync counts, or
@@ -18,11 +20,6 @@ type place struct {
 	dir     string // made below Dir, and removed
 	mounted bool   // dir is a mount of its own
 }
-
-const (
-	onDisk  = "disk"
-	onTmpfs = "tmpfs"
-)
 
 // findPlaces makes a directory on a disk and one on tmpfs. Neither passes for
 // the other; what cannot be had is left out and said.
@@ -37,7 +34,7 @@ func findPlaces(disk, memory string) ([]place, error) {
 	}
 	if isMemory {
 		progress("%s is on tmpfs, so nothing is measured on a disk: choose one with -dir", disk)
-	} else if places, err = addPlace(places, onDisk, disk); err != nil {
+	} else if places, err = addPlace(places, results.OnDisk, disk); err != nil {
 		return nil, err
 	}
 	if memory == "" {
@@ -50,7 +47,7 @@ func findPlaces(disk, memory string) ([]place, error) {
 		} else {
 			places = append(places, p)
 		}
-	} else if places, err = addPlace(places, onTmpfs, memory); err != nil {
+	} else if places, err = addPlace(places, results.OnTmpfs, memory); err != nil {
 		return nil, err
 	}
 	if len(places) == 0 {
@@ -94,7 +91,7 @@ func mountTmpfs(parent string) (place, error) {
 	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, ""); err != nil {
 		return place{}, errors.Join(fmt.Errorf("mount: %w", err), os.Remove(dir))
 	}
-	return place{Name: onTmpfs, Dir: dir, dir: dir, mounted: true}, nil
+	return place{Name: results.OnTmpfs, Dir: dir, dir: dir, mounted: true}, nil
 }
 
 func (p place) remove() error {

@@ -10,6 +10,7 @@ import (
 	"github.com/cairnstorage/cairn/deploy/procnet"
 	"github.com/cairnstorage/cairn/deploy/relay"
 	"github.com/cairnstorage/cairn/proto/erasure"
+	"github.com/cairnstorage/cairn/scripts/benchmark/results"
 	"github.com/cairnstorage/cairn/uplink"
 )
 
@@ -19,25 +20,6 @@ const (
 	// chunkPlain is the plaintext of one chunk: ranges lie within one.
 	chunkPlain = erasure.ChunkSize - 16
 )
-
-// Range is reads of 4 KiB out of a large object through one open project.
-type Range struct {
-	Place  string  `json:"place"`
-	Object int64   `json:"object_bytes"`
-	Count  int     `json:"count"`
-	P50    float64 `json:"p50_ms"`
-	P99    float64 `json:"p99_ms"`
-	CPU    float64 `json:"cpu_ms_each"`
-}
-
-// Trips is what one such read asks of the network, found out by making the
-// lines to the satellite and to all nodes long.
-type Trips struct {
-	RTT   float64 `json:"rtt_ms"`
-	First float64 `json:"first_round_trips"` // of a project that has no connections yet
-	Warm  float64 `json:"round_trips"`       // of one that has
-	Nodes float64 `json:"nodes_touched"`     // on average
-}
 
 func (r *rig) measureRanges(ctx context.Context) error {
 	size := r.o.sizes[len(r.o.sizes)-1]
@@ -65,7 +47,7 @@ func (r *rig) measureRanges(ctx context.Context) error {
 		took[i] = time.Since(begun)
 	}
 	spent := m.read()
-	r.report.Ranges = append(r.report.Ranges, Range{
+	r.report.Ranges = append(r.report.Ranges, results.Range{
 		Place: r.place.Name, Object: size, Count: len(took),
 		P50: percentile(took, 0.5), P99: percentile(took, 0.99), CPU: milliseconds(spent.cpu) / float64(len(took)),
 	})
@@ -117,7 +99,7 @@ func (b *bench) measureTrips(ctx context.Context) error {
 			first, warm, touched = append(first, one), append(warm, two), touched+nodes
 		}
 		inTrips := func(took []time.Duration) float64 { return percentile(took, 0.5) / milliseconds(rtt) }
-		r.report.Trips = &Trips{
+		r.report.Trips = &results.Trips{
 			RTT: milliseconds(rtt), First: inTrips(first), Warm: inTrips(warm), Nodes: float64(touched) / samples,
 		}
 		return nil

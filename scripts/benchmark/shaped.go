@@ -10,28 +10,8 @@ import (
 	"syscall"
 
 	"github.com/cairnstorage/cairn/deploy/relay"
+	"github.com/cairnstorage/cairn/scripts/benchmark/results"
 )
-
-// Shaped is one direction of a large object over lines as thin and as long as
-// they were told to be. Capacity is what the lines of as many nodes carry as a
-// segment has data shards: an upload has to give each node that part of it, and
-// a download gets that part from each.
-type Shaped struct {
-	Scheme    string  `json:"scheme"`
-	Place     string  `json:"place"`
-	Line      float64 `json:"line_mbit_s"`
-	RTT       float64 `json:"rtt_ms"`
-	Lines     string  `json:"lines"`
-	Direction string  `json:"direction"`
-	Bytes     int64   `json:"bytes"`
-	Seconds   float64 `json:"seconds"`
-	Rate      float64 `json:"mb_s"`
-	Capacity  float64 `json:"capacity_mb_s"`
-	Share     float64 `json:"share"`
-	Change    float64 `json:"change"` // of the time, against lines that are all alike
-	Cores     float64 `json:"cores"`  // that all processes together, and the relays, kept busy
-	Others    float64 `json:"others"` // share of the processors that other programs took meanwhile
-}
 
 // shapedScheme is measured unless schemes are given.
 const shapedScheme = "10/14/16/20"
@@ -129,7 +109,7 @@ func (r *rig) addShaped(l *lines, name, direction string, size int64, costs []co
 	if _, ok := alike[direction]; !ok {
 		alike[direction] = seconds
 	}
-	row := Shaped{
+	row := results.Shaped{
 		Scheme: r.scheme, Place: r.place.Name, Line: r.o.line, RTT: milliseconds(r.o.rtt),
 		Lines: name, Direction: direction, Bytes: size, Seconds: seconds,
 		Rate: float64(size) / 1e6 / seconds, Capacity: float64(l.line.Rate) * float64(scheme.Required) / 1e6,

@@ -10,26 +10,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-)
 
-// Transfer is one direction of a large object, the median of its rounds.
-type Transfer struct {
-	Scheme    string  `json:"scheme"`
-	Place     string  `json:"place"`
-	Direction string  `json:"direction"`
-	Bytes     int64   `json:"bytes"`
-	Rate      float64 `json:"mb_s"`
-	Slowest   float64 `json:"slowest_mb_s"`
-	OfBound   float64 `json:"of_bound"`      // ratio to the bound's rate
-	OfBare    float64 `json:"of_bare_bound"` // to that of the uplink's work and the transport alone
-	OfWork    float64 `json:"of_work"`       // share of the CPU seconds that the bound has, too
-	CPU       float64 `json:"cpu_s"`         // of all processes, per transfer
-	CPUPerGiB float64 `json:"cpu_s_per_gib"`
-	Others    float64 `json:"others"` // share of the processors that other programs took meanwhile
-	UplinkRSS int64   `json:"uplink_peak_rss"`
-	NodeRSS   int64   `json:"node_peak_rss"` // of the largest node
-	Satellite int64   `json:"satellite_peak_rss"`
-}
+	"github.com/cairnstorage/cairn/scripts/benchmark/results"
+)
 
 // large is the object of a size that stays, to be read again.
 func large(size int64) string { return fmt.Sprintf("large-%d", size>>20) }
@@ -73,8 +56,8 @@ func (r *rig) measureTransfers(ctx context.Context) error {
 	return nil
 }
 
-func (r *rig) addTransfer(direction string, size int64, costs []cost, bound Work) {
-	t := Transfer{Scheme: r.scheme, Place: r.place.Name, Direction: direction, Bytes: size}
+func (r *rig) addTransfer(direction string, size int64, costs []cost, bound results.Work) {
+	t := results.Transfer{Scheme: r.scheme, Place: r.place.Name, Direction: direction, Bytes: size}
 	rate := func(c cost) float64 { return float64(size) / 1e6 / c.wall.Seconds() }
 	middle, slowest := median(costs)
 	t.Rate, t.Slowest = rate(middle), rate(slowest)

@@ -1,51 +1,14 @@
-package main
+package results
 
 import (
 	"fmt"
 	"io"
-	"runtime"
 	"slices"
 	"text/tabwriter"
-	"time"
 )
 
-// Report is all that a run measured, as -o json prints it. MB are 10⁶ bytes, MiB
-// and GiB are 2²⁰ and 2³⁰.
-type Report struct {
-	Cores     int        `json:"cores"`
-	Seconds   float64    `json:"seconds"`
-	Others    float64    `json:"others"` // share of the processors that other programs took in all
-	Bounds    []Bound    `json:"bounds,omitempty"`
-	Transfers []Transfer `json:"transfers,omitempty"`
-	Ranges    []Range    `json:"ranges,omitempty"`
-	Trips     *Trips     `json:"trips,omitempty"`
-	Objects   []Objects  `json:"objects,omitempty"`
-	Files     []Files    `json:"files,omitempty"`
-	Listings  []Listing  `json:"listings,omitempty"`
-	Commits   []Commits  `json:"commits,omitempty"`
-	Metadata  []Metadata `json:"metadata,omitempty"`
-	Memory    []Memory   `json:"memory,omitempty"`
-	Shaped    []Shaped   `json:"shaped,omitempty"`
-	Revision  string     `json:"revision,omitempty"` // that Compared is with
-	Compared  []Compared `json:"compared,omitempty"`
-
-	start time.Time
-	busy  time.Duration
-}
-
-func newReport() *Report {
-	return &Report{Cores: runtime.NumCPU(), start: time.Now(), busy: busyCPU()}
-}
-
-// end adds what is known in the end only.
-func (r *Report) end() {
-	r.Seconds = time.Since(r.start).Seconds()
-	busy := busyCPU() - r.busy - ownCPU() - childrenCPU()
-	r.Others = max(0, busy.Seconds()/r.Seconds/float64(r.Cores))
-}
-
-// print writes the report for a reader.
-func (r *Report) print(out io.Writer) error {
+// Print writes the report for a reader.
+func (r *Report) Print(out io.Writer) error {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	r.printBounds(w)
 	r.printTransfers(w)
@@ -54,6 +17,9 @@ func (r *Report) print(out io.Writer) error {
 	r.printMemory(w)
 	r.printShaped(w)
 	r.printCompared(w)
+	for _, failure := range r.Failures {
+		fmt.Fprintf(w, "\nNot measured: %s\n", failure)
+	}
 	fmt.Fprintf(w, "\n%.0f s on %d cores, of which other programs took %s\n", r.Seconds, r.Cores, percent(r.Others))
 	return w.Flush()
 }
@@ -147,7 +113,7 @@ func (r *Report) printSmall(w io.Writer) {
 
 func (r *Report) printSatellite(w io.Writer) {
 	if len(r.Commits) > 0 {
-		fmt.Fprintf(w, "\nCommits of %d clients, %d under way at each\n\n", clients, commitsEach)
+		fmt.Fprintf(w, "\nCommits of %d clients, %d under way at each\n\n", r.Commits[0].Clients, r.Commits[0].Each)
 		row(w, "satellite on", "segments", "commits", "per s", "p50 ms", "p99 ms", "satellite CPU ms", "with clients", "")
 	}
 	for _, c := range r.Commits {

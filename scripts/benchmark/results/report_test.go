@@ -1,0 +1,46 @@
+package results
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+)
+
+// The report shows every row, in both formats.
+func TestReportHasAllRows(t *testing.T) {
+	r := new(Report)
+	work := Work{Parts: []Part{{Name: "seal", CPU: 1}}, CPU: 1, Disk: 2, Limit: 3, Bare: 4}
+	r.Bounds = []Bound{{Scheme: "bounded", Places: []PlaceBound{{Place: OnDisk, Upload: work, Download: work, Degraded: work}}}}
+	r.Transfers = []Transfer{{Scheme: "s", Place: OnTmpfs, Direction: "transferred", Bytes: 1 << 20}}
+	r.Ranges = []Range{{Place: "ranged"}}
+	r.Trips = &Trips{RTT: 40, Warm: 2, First: 7.5}
+	r.Objects = []Objects{{Place: OnDisk, Operation: "objected"}}
+	r.Files = []Files{{Place: OnDisk, Direction: "filed", Stored: 1.25}}
+	r.Listings = []Listing{{Place: OnDisk, Order: "listed"}}
+	r.Commits = []Commits{{Place: "committed"}}
+	r.Metadata = []Metadata{{Place: "loaded"}}
+	r.Memory = []Memory{{What: "remembered"}}
+	r.Shaped = []Shaped{{Lines: "shaped"}}
+	r.Revision, r.Compared = "HEAD~3", []Compared{{Row: "compared"}}
+	r.Failures = []string{"it failed"}
+	var text bytes.Buffer
+	if err := r.Print(&text); err != nil {
+		t.Fatal(err)
+	}
+	encoded, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, word := range []string{
+		"bounded", "transferred", "ranged", "7.5", "objected", "filed", "1.25", "listed", "committed", "loaded",
+		"remembered", "it failed", "shaped", "HEAD~3", "compared",
+	} {
+		if !strings.Contains(text.String(), word) {
+			t.Errorf("the text lacks %q:\n%s", word, text.String())
+		}
+		if !strings.Contains(string(encoded), word) {
+			t.Errorf("the json lacks %q: %s", word, encoded)
+		}
+	}
+}
