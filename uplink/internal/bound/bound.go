@@ -5,8 +5,12 @@
 package bound
 
 import (
+	"errors"
 	"fmt"
+	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/cairnstorage/cairn/proto/erasure"
 )
@@ -136,4 +140,36 @@ func (s spent) rate() float64 { return float64(s.bytes) / s.wall.Seconds() }
 // part is the cost of a byte of user data that so many of these bytes stand for.
 func (s spent) part(name string, each float64) Part {
 	return Part{Name: name, CPU: each * s.cpu.Seconds() / float64(s.bytes), Rate: s.rate() / each}
+}
+
+// atOnce has all workers work at the same time, until then, and counts the bytes
+// that they say and what it costs this process.
+func atOnce[W any](workers []W, duration time.Duration, work func(w W, until time.Time) (int64, error)) (spent, error) {
+	var (
+		wait   sync.WaitGroup
+		mu     sync.Mutex
+		bytes  int64
+		failed error
+	)
+	cpu, start := ownCPU(), time.Now()
+	for _, w := range workers {
+		wait.Go(func() {
+			done, err := work(w, start.Add(duration))
+			mu.Lock()
+			defer mu.Unlock()
+			bytes += done
+			failed = errors.Join(failed, err)
+		})
+	}
+	wait.Wait()
+	return spent{bytes: bytes, cpu: ownCPU() - cpu, wall: time.Since(start)}, failed
+}
+
+// ownCPU is the time that processors have spent on this process.
+func ownCPU() time.Duration {
+	var used unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &used); err != nil {
+		return 0
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }

@@ -6,7 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cairnstorage/cairn/proto/erasure"
@@ -40,34 +40,22 @@ func measureDisk(dir string, c Config) (write, read spent, err error) {
 	return write, read, err
 }
 
-// onFiles does the work on all files at once, again and again for the duration
-// or until that is enough, and counts the bytes.
+// onFiles does the work on all files, again and again for the duration or until
+// that is enough.
 func onFiles(files []*os.File, duration time.Duration, work func(*os.File, []byte) (int64, error)) (spent, error) {
-	var (
-		wait   sync.WaitGroup
-		mu     sync.Mutex
-		bytes  int64
-		failed error
-	)
-	cpu, start := ownCPU(), time.Now()
-	for _, f := range files {
-		wait.Go(func() {
-			buffer := make([]byte, wire.MaxData)
-			for {
-				done, err := work(f, buffer)
-				mu.Lock()
-				bytes += done
-				failed = errors.Join(failed, err)
-				more := failed == nil && bytes < enough && time.Since(start) < duration
-				mu.Unlock()
-				if !more {
-					return
-				}
+	var all atomic.Int64
+	return atOnce(files, duration, func(f *os.File, until time.Time) (done int64, err error) {
+		buffer := make([]byte, wire.MaxData)
+		for first := true; first || all.Load() < enough && time.Now().Before(until); first = false {
+			n, err := work(f, buffer)
+			if err != nil {
+				return done, err
 			}
-		})
-	}
-	wait.Wait()
-	return spent{bytes: bytes, cpu: ownCPU() - cpu, wall: time.Since(start)}, failed
+			done += n
+			all.Add(n)
+		}
+		return done, nil
+	})
 }
 
 func appendShard(f *os.File, size int, buffer []byte) (int64, error) {

@@ -2,11 +2,7 @@ package bound
 
 import (
 	"crypto/rand"
-	"errors"
-	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/cairnstorage/cairn/proto/erasure"
 	"github.com/cairnstorage/cairn/proto/merkle"
@@ -37,33 +33,14 @@ func measureBytes(c Config) (map[string]spent, error) {
 		{PartDecode, (*stripe).decode},
 		{PartOpen, (*stripe).open},
 	} {
-		if costs[step.name], err = perform(stripes, c.Duration, step.work); err != nil {
+		costs[step.name], err = atOnce(stripes, c.Duration, func(s *stripe, until time.Time) (int64, error) {
+			return s.repeat(until, step.work)
+		})
+		if err != nil {
 			return nil, err
 		}
 	}
 	return costs, nil
-}
-
-// perform does the work on every stripe at once for the duration.
-func perform(stripes []*stripe, duration time.Duration, work func(*stripe) error) (spent, error) {
-	var (
-		wait   sync.WaitGroup
-		mu     sync.Mutex
-		bytes  int64
-		failed error
-	)
-	cpu, start := ownCPU(), time.Now()
-	for _, s := range stripes {
-		wait.Go(func() {
-			done, err := s.repeat(start.Add(duration), work)
-			mu.Lock()
-			defer mu.Unlock()
-			bytes += done
-			failed = errors.Join(failed, err)
-		})
-	}
-	wait.Wait()
-	return spent{bytes: bytes, cpu: ownCPU() - cpu, wall: time.Since(start)}, failed
 }
 
 // stripe is one worker's share: a stripe of plaintext and what becomes of it.
@@ -158,13 +135,4 @@ func (s *stripe) open() error {
 		}
 	}
 	return nil
-}
-
-// ownCPU is the time that processors have spent on this process.
-func ownCPU() time.Duration {
-	var used unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_SELF, &used); err != nil {
-		return 0
-	}
-	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }

@@ -4,10 +4,8 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
-	"sync"
 	"time"
 
 	"github.com/cairnstorage/cairn/proto/ident"
@@ -130,7 +128,11 @@ func transportCost(spawn Spawn, ends int, proto string, duration time.Duration) 
 	if err != nil {
 		return spent{}, err
 	}
-	moved, err := move(far, proto, duration)
+	one := send
+	if proto == giveProtocol {
+		one = fetch
+	}
+	moved, err := atOnce(far, duration, func(f farEnd, until time.Time) (int64, error) { return one(f.stream, until) })
 	if err != nil {
 		return spent{}, err
 	}
@@ -172,32 +174,6 @@ func (f farEnd) cost() (time.Duration, error) {
 	var cost int64
 	err = binary.Read(s, binary.BigEndian, &cost)
 	return time.Duration(cost), err
-}
-
-// move has all far ends do their part at once and counts bytes and time.
-func move(far []farEnd, proto string, duration time.Duration) (spent, error) {
-	one := send
-	if proto == giveProtocol {
-		one = fetch
-	}
-	var (
-		wait   sync.WaitGroup
-		mu     sync.Mutex
-		bytes  int64
-		failed error
-	)
-	start := time.Now()
-	for _, f := range far {
-		wait.Go(func() {
-			moved, err := one(f.stream, start.Add(duration))
-			mu.Lock()
-			defer mu.Unlock()
-			bytes += moved
-			failed = errors.Join(failed, err)
-		})
-	}
-	wait.Wait()
-	return spent{bytes: bytes, wall: time.Since(start)}, failed
 }
 
 func send(s *transport.Stream, until time.Time) (sent int64, err error) {
