@@ -121,14 +121,10 @@ func (k Key) Ed25519() ed25519.PrivateKey { return k.private }
 // Sign signs body for one use, which context names. A signature given in one
 // context is worth nothing in another. A context holds no zero byte.
 func (k Key) Sign(context string, body []byte) []byte {
-	return ed25519.Sign(k.private, signingBytes(context, body))
+	return k.signBytes(signingBytes(context, body))
 }
 
-// Verify reports whether sig is the signature of id over body in context. The
-// zero ID, a weak key that anyone can sign for, signs nothing.
-func Verify(id ID, context string, body, sig []byte) bool {
-	return !id.IsZero() && len(sig) == SignatureSize && ed25519.Verify(id[:], signingBytes(context, body), sig)
-}
+func (k Key) signBytes(msg []byte) []byte { return ed25519.Sign(k.private, msg) }
 
 // signingBytes is context ‖ 0x00 ‖ body.
 func signingBytes(context string, body []byte) []byte {
