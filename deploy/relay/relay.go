@@ -125,10 +125,15 @@ type parcel struct {
 }
 
 const (
-	parcelSize = 16 << 10
+	// parcelSize is what is read at most at a time: less costs processors more,
+	// and more makes thin lines longer.
+	parcelSize = 32 << 10
 	// onTheWay bounds the parcels of one direction of a connection that are on
 	// their way: 4 MiB, which is more than 100 Mbit/s have there in 300 ms.
-	onTheWay = 256
+	onTheWay = 128
+	// late is for how long a line makes up for what it did not carry: whoever is
+	// to pass on the next parcel may be woken late, which is no fault of the line.
+	late = 20 * time.Millisecond
 )
 
 // pipe passes on what comes from one side until either ends.
@@ -217,19 +222,20 @@ func (p *pace) set(rate int64) {
 	p.rate = rate
 }
 
-// wait returns when n more bytes may go. What was not used for a while is lost.
-func (p *pace) wait(n int) {
+// wait returns when n more bytes may go.
+func (p *pace) wait(n int) { time.Sleep(time.Until(p.after(time.Now(), n))) }
+
+// after is when n more bytes have gone. What was not used for longer than late is
+// lost.
+func (p *pace) after(now time.Time, n int) time.Time {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.rate == 0 {
-		p.mu.Unlock()
-		return
+		return now
 	}
-	now := time.Now()
-	if p.next.Before(now) {
-		p.next = now
+	if earliest := now.Add(-late); p.next.Before(earliest) {
+		p.next = earliest
 	}
 	p.next = p.next.Add(time.Duration(n) * time.Second / time.Duration(p.rate))
-	until := p.next
-	p.mu.Unlock()
-	time.Sleep(time.Until(until))
+	return p.next
 }

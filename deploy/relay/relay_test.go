@@ -5,6 +5,8 @@ import (
 	"crypto/rand"
 	"io"
 	"net"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -96,14 +98,101 @@ func TestRelayDeliversWhatIsOnTheWay(t *testing.T) {
 	}
 }
 
-func TestPaceAddsUp(t *testing.T) {
+func TestPace(t *testing.T) {
+	const ms = time.Millisecond
+	start := time.Now()
 	p := pace{rate: 1000}
-	p.next = time.Now().Add(-time.Hour) // what was not used is lost
-	begun := time.Now()
-	for range 5 {
-		p.wait(2)
+	for _, step := range []struct{ now, want time.Duration }{
+		{0, 5*ms - late}, // what was never used is lost, but for a little
+		{0, 10*ms - late},
+		{0, 15*ms - late},
+		{10 * ms, 20*ms - late}, // who comes a little late finds that the line went on
+		{90 * ms, 90*ms + 5*ms - late},
+	} {
+		if got := p.after(start.Add(step.now), 5).Sub(start); got != step.want {
+			t.Errorf("at %v five bytes have gone at %v, not %v", step.now, got, step.want)
+		}
 	}
-	if p.next.Before(begun.Add(10 * time.Millisecond)) {
-		t.Error("the pace lets more through than its rate")
+	p.set(0)
+	if got := p.after(start, 1<<30); !got.Equal(start) {
+		t.Errorf("without a limit they go after %v", got.Sub(start))
 	}
+}
+
+// BenchmarkLines moves bytes over as many lines of 100 Mbit/s as a network of 20
+// nodes has, and says what a GiB costs, at the ends and between.
+func BenchmarkLines(b *testing.B) {
+	const lines, each = 20, 16 << 20
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer listener.Close()
+	go func() {
+		for {
+			c, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go drain(c, each)
+		}
+	}()
+	b.SetBytes(lines * each)
+	before := ownCPU()
+	for b.Loop() {
+		var wait sync.WaitGroup
+		for range lines {
+			wait.Go(func() {
+				if err := sendOver(listener.Addr().String(), each); err != nil {
+					b.Error(err)
+				}
+			})
+		}
+		wait.Wait()
+	}
+	b.ReportMetric((ownCPU()-before).Seconds()/float64(b.N)/(lines*each)*(1<<30), "cpu-s/GiB")
+}
+
+// sendOver sends so much over a line of its own and waits until it is there.
+func sendOver(target string, size int) error {
+	r, err := New(target, Line{Rate: 12_500_000, Delay: 25 * time.Millisecond})
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	c, err := net.Dial("tcp", r.listener.Addr().String())
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	buffer := make([]byte, 256<<10)
+	for ; size > 0; size -= len(buffer) {
+		if _, err := c.Write(buffer); err != nil {
+			return err
+		}
+	}
+	_, err = io.ReadFull(c, buffer[:1])
+	return err
+}
+
+// drain takes so much and says when it is there.
+func drain(c net.Conn, size int) {
+	defer c.Close()
+	buffer := make([]byte, 256<<10)
+	for size > 0 {
+		n, err := c.Read(buffer)
+		if err != nil {
+			return
+		}
+		size -= n
+	}
+	c.Write(buffer[:1])
+}
+
+func ownCPU() time.Duration {
+	var used syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
+		return 0
+	}
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
