@@ -72,7 +72,7 @@ func parse(args []string) (options, error) {
 	f.IntVar(&o.files, "files", 10_000, "files of 4 to 64 KiB to copy with -r")
 	f.IntVar(&o.fill, "fill", 0, "objects in the metadata store that is looked at (default 20,000; with -long 10,000,000)")
 	f.StringVar(&o.only, "only", "", "measure only some of "+strings.Join(parts, ", ")+", separated by commas")
-	f.BoolVar(&o.long, "long", false, "at full size, with what takes long: about an hour")
+	f.BoolVar(&o.long, "long", false, "at full size, with what takes long: less than an hour")
 	f.BoolVar(&o.shaped, "shaped", false, "measure transfers over thin and long lines, and nothing else")
 	f.Float64Var(&o.line, "line", 100, "with -shaped: Mbit/s of each node's line, each way")
 	f.DurationVar(&o.rtt, "rtt", 50*time.Millisecond, "with -shaped: round-trip time to the satellite and each node")

@@ -55,7 +55,7 @@ func (r *rig) measureLines(ctx context.Context, l *lines) error {
 		name          string
 		slow, stalled bool
 	}{
-		{"all alike", false, false}, {"one at a tenth", true, false}, {"one stalled", false, true}, {"both", true, true},
+		{results.AllAlike, false, false}, {"one at a tenth", true, false}, {"one stalled", false, true}, {"both", true, true},
 	} {
 		r.say("upload and download of %d MiB, lines: %s", size>>20, state.name)
 		rate := l.line.Rate

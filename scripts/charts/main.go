@@ -1,5 +1,6 @@
 // Command charts draws the pictures of docs/durability.md from what package
-// durability computes. Usage: charts DOCS_DIR
+// durability computes, and those of docs/performance.md from the runs of
+// scripts/bench in docs/performance. Usage: charts DOCS_DIR
 package main
 
 import (
@@ -21,6 +22,7 @@ import (
 
 	"github.com/cairnstorage/cairn/proto/erasure"
 	"github.com/cairnstorage/cairn/satellite/durability"
+	"github.com/cairnstorage/cairn/scripts/benchmark/results"
 )
 
 func main() {
@@ -36,11 +38,15 @@ func main() {
 
 func drawAll(dir string) error {
 	plot.DefaultFont = font.Font{Typeface: "Liberation", Variant: "Sans"}
-	for name, chart := range map[string]func() (*plot.Plot, error){
-		"durability-repair.svg":    repair,
-		"durability-shock.svg":     shock,
-		"durability-placement.svg": placement,
-	} {
+	measured, _, err := results.Load(filepath.Join(dir, "performance"))
+	if err != nil {
+		return err
+	}
+	charts := performance(measured)
+	charts["durability-repair.svg"] = repair
+	charts["durability-shock.svg"] = shock
+	charts["durability-placement.svg"] = placement
+	for name, chart := range charts {
 		p, err := chart()
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)

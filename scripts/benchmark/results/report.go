@@ -31,3 +31,6 @@ const (
 	OnDisk  = "disk"
 	OnTmpfs = "tmpfs"
 )
+
+// AllAlike are lines none of which was made slower.
+const AllAlike = "all alike"
