@@ -102,8 +102,16 @@ func (b *bench) measureAll(ctx context.Context) error {
 	return nil
 }
 
-// measureScheme measures the bound of a scheme and networks that use it.
+// measureScheme measures the bound of a scheme and networks that use it; with
+// the parts that do not depend on the scheme if that is asked.
 func (b *bench) measureScheme(ctx context.Context, scheme string, full bool) error {
+	wanted := b.o.measures("transfers")
+	for _, part := range []string{"ranges", "objects", "files", "listing", "memory"} {
+		wanted = wanted || full && b.o.measures(part)
+	}
+	if !wanted {
+		return nil
+	}
 	bounds, err := b.bounds(ctx, scheme)
 	if err != nil {
 		return err
@@ -127,16 +135,8 @@ type rig struct {
 	dir     string
 }
 
-// measureNetwork measures what a network of real nodes in one place does; with
-// the parts that do not depend on the scheme if that is asked.
+// measureNetwork measures what a network of real nodes in one place does.
 func (b *bench) measureNetwork(ctx context.Context, p place, scheme string, bound results.PlaceBound, full bool) error {
-	wanted := b.o.measures("transfers")
-	for _, part := range []string{"ranges", "objects", "files", "listing", "memory"} {
-		wanted = wanted || full && b.o.measures(part)
-	}
-	if !wanted {
-		return nil
-	}
 	return b.withNetwork(ctx, p, procnet.Config{Scheme: scheme}, func(r *rig) error {
 		r.bound = bound
 		for _, step := range []struct {
