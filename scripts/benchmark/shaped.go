@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"syscall"
 
+	"github.com/cairnstorage/cairn/deploy/procnet"
 	"github.com/cairnstorage/cairn/deploy/relay"
 	"github.com/cairnstorage/cairn/scripts/benchmark/results"
 )
@@ -77,44 +79,77 @@ func (r *rig) measureLines(ctx context.Context, l *lines) error {
 	return nil
 }
 
+// moveOver uploads and downloads over lines as they are.
 func (r *rig) moveOver(ctx context.Context, l *lines, name, source string, size int64, alike map[string]float64) error {
-	var ups, downs []cost
+	up, down := moving{direction: "upload"}, moving{direction: "download"}
 	for range r.o.rounds {
-		up, err := costOf(r.network, r.network.Uplink(ctx, "-q", "cp", source, url("written")))
-		if err != nil {
+		if err := up.once(l, r.network, r.network.Uplink(ctx, "-q", "cp", source, url("written"))); err != nil {
 			return err
 		}
-		down, err := costOf(r.network, r.network.Uplink(ctx, "cat", url("kept")))
-		if err != nil {
+		if err := down.once(l, r.network, r.network.Uplink(ctx, "cat", url("kept"))); err != nil {
 			return err
 		}
-		ups, downs = append(ups, up), append(downs, down)
 	}
 	if err := r.verify(ctx, source, "written"); err != nil {
 		return err
 	}
-	if err := r.addShaped(l, name, "upload", size, ups, alike); err != nil {
-		return err
+	for _, m := range []moving{up, down} {
+		if err := r.addShaped(l, name, size, m, alike); err != nil {
+			return err
+		}
 	}
-	return r.addShaped(l, name, "download", size, downs, alike)
+	return nil
 }
 
-func (r *rig) addShaped(l *lines, name, direction string, size int64, costs []cost, alike map[string]float64) error {
+// moving is one direction, again and again.
+type moving struct {
+	direction string
+	costs     []cost
+	bytes     int64 // over the lines of nodes, in this direction and all rounds
+}
+
+func (m *moving) once(l *lines, network *procnet.Network, command *exec.Cmd) error {
+	before := l.carried(m.direction)
+	spent, err := costOf(network, command)
+	m.costs = append(m.costs, spent)
+	m.bytes += l.carried(m.direction) - before
+	return err
+}
+
+// carried is what the lines of all nodes have carried so far in a direction.
+func (l *lines) carried(direction string) (sum int64) {
+	for _, r := range l.relays[1:] { // the first is the satellite's
+		to, from := r.Moved()
+		if direction == "upload" {
+			sum += to
+		} else {
+			sum += from
+		}
+	}
+	return sum
+}
+
+func (r *rig) addShaped(l *lines, name string, size int64, m moving, alike map[string]float64) error {
 	scheme, err := parseScheme(r.scheme)
 	if err != nil {
 		return err
 	}
-	middle, _ := median(costs)
+	rounds := len(m.costs)
+	middle, _ := median(m.costs)
 	seconds := middle.wall.Seconds()
-	if _, ok := alike[direction]; !ok {
-		alike[direction] = seconds
+	if _, ok := alike[m.direction]; !ok {
+		alike[m.direction] = seconds
+	}
+	needed := float64(size)
+	if m.direction == "upload" {
+		needed *= float64(scheme.Total) / float64(scheme.Required)
 	}
 	row := results.Shaped{
 		Scheme: r.scheme, Place: r.place.Name, Line: r.o.line, RTT: milliseconds(r.o.rtt),
-		Lines: name, Direction: direction, Bytes: size, Seconds: seconds,
+		Lines: name, Direction: m.direction, Bytes: size, Seconds: seconds,
 		Rate: float64(size) / 1e6 / seconds, Capacity: float64(l.line.Rate) * float64(scheme.Required) / 1e6,
-		Change: seconds/alike[direction] - 1,
-		Cores:  middle.cpu.Seconds() / seconds, Others: middle.others.Seconds() / seconds / float64(runtime.NumCPU()),
+		Change: seconds/alike[m.direction] - 1, Carried: float64(m.bytes) / float64(rounds) / needed,
+		Cores: middle.cpu.Seconds() / seconds, Others: middle.others.Seconds() / seconds / float64(runtime.NumCPU()),
 	}
 	row.Share = row.Rate / row.Capacity
 	r.report.Shaped = append(r.report.Shaped, row)

@@ -208,8 +208,8 @@ func (r *Report) shapedTable() []string {
 	for _, s := range r.Shaped {
 		rows = append(rows, []string{
 			s.Lines, s.Direction, s.Place, mib(s.Bytes), fmt.Sprintf("%.2f", s.Seconds), mbs(s.Rate), percent(s.Share), percent(s.Change),
-			fmt.Sprintf("%.2f", s.Cores),
+			fmt.Sprintf("%.2f", s.Carried), fmt.Sprintf("%.2f", s.Cores),
 		})
 	}
-	return table([]string{"lines", "direction", "nodes on", " MiB", " s", " MB/s", " of capacity", " longer by", " cores busy"}, rows)
+	return table([]string{"lines", "direction", "nodes on", " MiB", " s", " MB/s", " of capacity", " longer by", " carried", " cores busy"}, rows)
 }

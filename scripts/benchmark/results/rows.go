@@ -173,9 +173,10 @@ type Shaped struct {
 	Rate      float64 `json:"mb_s"`
 	Capacity  float64 `json:"capacity_mb_s"`
 	Share     float64 `json:"share"`
-	Change    float64 `json:"change"` // of the time, against lines that are all alike
-	Cores     float64 `json:"cores"`  // that all processes together, and the relays, kept busy
-	Others    float64 `json:"others"` // share of the processors that other programs took meanwhile
+	Change    float64 `json:"change"`  // of the time, against lines that are all alike
+	Carried   float64 `json:"carried"` // bytes over the lines, to those needed: all shards, or k of n
+	Cores     float64 `json:"cores"`   // that all processes together, and the relays, kept busy
+	Others    float64 `json:"others"`  // share of the processors that other programs took meanwhile
 }
 
 // Compared is one row, measured with a revision and with the working tree in

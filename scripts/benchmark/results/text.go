@@ -151,10 +151,10 @@ func (r *Report) printShaped(w io.Writer) {
 	}
 	first := r.Shaped[0]
 	fmt.Fprintf(w, "\n%s over lines of %.0f Mbit/s and %.0f ms; the capacity is that of %.0f MB/s for k of them\n\n", first.Scheme, first.Line, first.RTT, first.Capacity)
-	row(w, "nodes on", "lines", "direction", "MiB", "s", "MB/s", "of capacity", "longer by", "cores busy", "others", "")
+	row(w, "nodes on", "lines", "direction", "MiB", "s", "MB/s", "of capacity", "longer by", "carried", "cores busy", "others", "")
 	for _, s := range r.Shaped {
 		row(w, s.Place, s.Lines, s.Direction, mib(s.Bytes), fmt.Sprintf("%.2f", s.Seconds), mbs(s.Rate), percent(s.Share), percent(s.Change),
-			fmt.Sprintf("%.2f", s.Cores), percent(s.Others), "")
+			fmt.Sprintf("%.2f", s.Carried), fmt.Sprintf("%.2f", s.Cores), percent(s.Others), "")
 	}
 }
 
