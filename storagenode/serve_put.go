@@ -19,50 +19,47 @@ import (
 const maxWaiting = 4
 
 // servePut takes in shards one after another. Reading goes on while shards that
-// have arrived become durable; a second goroutine answers them in order.
+// have arrived become durable; a second goroutine waits for that and answers them
+// in order. Both stay for the whole stream: to begin one for each shard would
+// cost a small shard as much as its hash.
 func (c *session) servePut(ctx context.Context) {
 	// One more is with the reader and one with the other goroutine.
-	answers := make(chan *putAnswer, maxWaiting-2)
+	answers := make(chan putAnswer, maxWaiting-2)
 	var answering sync.WaitGroup
 	answering.Go(func() { c.answerPuts(answers) })
 	err := c.readPuts(ctx, answers)
 	if err != nil {
-		answers <- failed(err) // after those that are on their way
+		answers <- putAnswer{err: err} // after those that are on their way
 	}
 	close(answers)
 	answering.Wait()
 }
 
-// putAnswer is what a PutEnd is answered with, once done is closed.
+// putAnswer is what a PutEnd is answered with: a receipt for a shard that is
+// becoming durable, or an error.
 type putAnswer struct {
-	done    chan struct{}
-	receipt *pb.Signed
-	err     error
-}
-
-func failed(err error) *putAnswer {
-	a := &putAnswer{done: make(chan struct{}), err: err}
-	close(a.done)
-	return a
+	shard *shardstore.Submitted
+	meta  shardstore.Meta
+	err   error
 }
 
 // answerPuts writes the answers as they come due. The first failure is the last
 // word on the stream.
-func (c *session) answerPuts(answers <-chan *putAnswer) {
+func (c *session) answerPuts(answers <-chan putAnswer) {
 	over := false
 	for a := range answers {
-		<-a.done // also once over: Serve returns only when nothing is under way
-		if over && a.err != nil {
+		receipt, err := c.conclude(a) // also once over: nothing may be left under way
+		if over && err != nil {
 			continue // because of the failure before it
 		}
-		c.answered(requestPut, a.err)
+		c.answered(requestPut, err)
 		switch {
 		case over:
-		case a.err != nil:
+		case err != nil:
 			over = true
-			c.refuse(a.err)
+			c.refuse(err)
 		default:
-			if err := c.w.WriteControl(wire.TypePutDone, &pb.PutDone{Receipt: a.receipt}); err != nil {
+			if err := c.w.WriteControl(wire.TypePutDone, &pb.PutDone{Receipt: receipt}); err != nil {
 				over = true
 				c.refuse(err)
 			}
@@ -71,7 +68,7 @@ func (c *session) answerPuts(answers <-chan *putAnswer) {
 }
 
 // readPuts reads shards until the peer ends the stream, which is no error.
-func (c *session) readPuts(ctx context.Context, answers chan<- *putAnswer) error {
+func (c *session) readPuts(ctx context.Context, answers chan<- putAnswer) error {
 	for {
 		h, err := c.r.Next()
 		if err == io.EOF {
@@ -91,7 +88,7 @@ func (c *session) readPuts(ctx context.Context, answers chan<- *putAnswer) error
 }
 
 // readShard reads one shard from its PutBegin on and has it committed.
-func (c *session) readShard(ctx context.Context, answers chan<- *putAnswer) error {
+func (c *session) readShard(ctx context.Context, answers chan<- putAnswer) error {
 	key, writer, err := c.begin(ctx)
 	if err != nil {
 		return err
@@ -109,9 +106,7 @@ func (c *session) readShard(ctx context.Context, answers chan<- *putAnswer) erro
 		writer.Abort()
 		return err
 	}
-	a := &putAnswer{done: make(chan struct{})}
-	go c.commit(ctx, writer, meta, a)
-	answers <- a // waits while there are maxWaiting
+	answers <- putAnswer{shard: writer.Submit(ctx, meta), meta: meta} // waits while there are maxWaiting
 	return nil
 }
 
@@ -209,12 +204,14 @@ func (c *session) meta(key shardstore.Key, end *pb.PutEnd, size int64) (shardsto
 	return shardstore.Meta{Key: key, Slot: c.slot, Layout: layout, Root: root, ShardRoots: roots}, nil
 }
 
-// commit makes the shard durable and only then signs for it.
-func (c *session) commit(ctx context.Context, writer *shardstore.Writer, meta shardstore.Meta, a *putAnswer) {
-	defer close(a.done)
-	var held shardstore.Info
-	if held, a.err = writer.Commit(ctx, meta); a.err != nil {
-		return
+// conclude waits until the shard is durable and only then signs for it.
+func (c *session) conclude(a putAnswer) (*pb.Signed, error) {
+	if a.err != nil {
+		return nil, a.err
+	}
+	held, err := a.shard.Wait()
+	if err != nil {
+		return nil, err
 	}
 	// A staged shard expires by its age here, which a repeat does not change: the
 	// satellite must see from the receipt that it may be gone before a commit.
@@ -222,12 +219,13 @@ func (c *session) commit(ctx context.Context, writer *shardstore.Writer, meta sh
 	if held.Live {
 		stored = c.c.Now()
 	}
-	a.receipt, a.err = order.SignReceipt(c.c.Key, &order.Receipt{
-		Node: c.c.Key.ID(), Segment: meta.Segment, Root: meta.Root, Size: meta.Layout.Size,
-		Group: c.group.ID, Epoch: c.group.Epoch, Slot: meta.Slot,
+	receipt, err := order.SignReceipt(c.c.Key, &order.Receipt{
+		Node: c.c.Key.ID(), Segment: a.meta.Segment, Root: a.meta.Root, Size: a.meta.Layout.Size,
+		Group: c.group.ID, Epoch: c.group.Epoch, Slot: a.meta.Slot,
 		Serial: c.limit.Serial, Stored: stored,
 	})
-	if a.err != nil {
-		a.err = errors.Join(errors.New("sign receipt"), a.err)
+	if err != nil {
+		return nil, errors.Join(errors.New("sign receipt"), err)
 	}
+	return receipt, nil
 }

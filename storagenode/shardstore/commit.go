@@ -17,14 +17,14 @@ import (
 // A commit is a written record that waits to become durable and indexed.
 type commit struct {
 	writer *Writer
-	entry  entry // of this record; once held, of the one there was before
-	held   bool  // someone else was first with the same shard
+	entry  entry
+	queued bool   // for the next sync of the volume, which guards this
+	old    *entry // of the same shard, which someone else was first with
 	err    error
 	done   chan struct{}
 }
 
-// prepare writes the footer. If the shard is held already there is nothing more
-// to do.
+// prepare writes the footer, and what was held back of the record.
 func (w *Writer) prepare(ctx context.Context, m *Meta) (*commit, error) {
 	if err := errors.Join(w.err, ctx.Err()); err != nil {
 		return nil, err
@@ -45,10 +45,21 @@ func (w *Writer) prepare(ctx context.Context, m *Meta) (*commit, error) {
 		Info:  Info{Key: m.Key, Slot: m.Slot, Layout: m.Layout, Root: m.Root, Created: m.Created},
 		place: w.place,
 	}
-	if err := w.s.holds(ctx, c); err != nil || c.held {
-		return c, err
+	return c, w.putFooter(encodeFooter(w.dir.identity, w.place, m, subtrees))
+}
+
+// settle ends a commit whose shard was there before: by that, or, if that is
+// damaged or gone meanwhile, by its own record after all.
+func (s *Store) settle(ctx context.Context, c *commit) {
+	for c.old != nil && c.err == nil {
+		c.old = nil
+		if c.err = s.holds(ctx, c); c.err != nil || c.old != nil {
+			c.writer.end(nil)
+			return
+		}
+		c.done = make(chan struct{})
+		s.enterIndex([]*commit{c})
 	}
-	return c, w.put(encodeFooter(w.dir.identity, w.place, m, subtrees), w.place.footerOffset())
 }
 
 // holds finds out whether the shard is here already. One that turns out to be
@@ -69,7 +80,9 @@ func (s *Store) holds(ctx context.Context, c *commit) error {
 		_, err = s.forget(d, old)
 		return err
 	}
-	c.entry, c.held = old, err == nil
+	if err == nil {
+		c.old = &old
+	}
 	return err
 }
 
@@ -82,12 +95,11 @@ func sameShard(a, b *entry) error {
 }
 
 // synced ends a batch of commits: those that could be synced go into the
-// index, while the next sync runs.
+// index.
 func (s *Store) synced(batch []*commit, err error) {
 	if err == nil {
 		s.counts.syncs.Add(1)
-		s.counts.shards.Add(uint64(len(batch)))
-		s.syncers.Go(func() { s.enterIndex(batch) })
+		s.enterIndex(batch)
 		return
 	}
 	w := batch[0].writer
@@ -100,13 +112,15 @@ func (s *Store) synced(batch []*commit, err error) {
 	}
 }
 
-// finish tells the waiting writer.
+// finish tells the waiting writer. What is to be settled has not ended.
 func (c *commit) finish() {
-	kept := &c.entry
-	if c.err != nil || c.held {
-		kept = nil
+	switch {
+	case c.err != nil:
+		c.writer.end(nil)
+	case c.old == nil:
+		c.writer.s.counts.shards.Add(1)
+		c.writer.end(&c.entry)
 	}
-	c.writer.end(kept)
 	close(c.done)
 }
 
@@ -148,11 +162,10 @@ func (s *Store) enterAll(txn *badger.Txn, d *dir, batch []*commit) (marked []Key
 			return nil, err
 		}
 		if held {
-			c.held, c.err = true, sameShard(&old, &c.entry)
-			c.entry = old
+			c.old, c.err = &old, sameShard(&old, &c.entry)
 			continue
 		}
-		m, missing, err := s.lookupMark(c.entry.Key)
+		m, missing, err := s.lookupMark(txn, d, c.entry.Key)
 		if err != nil {
 			return nil, err
 		}
@@ -185,10 +198,20 @@ func (s *Store) lookupIn(txn *badger.Txn, in *dir, key Key) (e entry, ok bool, e
 	return entry{}, false, nil
 }
 
-// lookupMark finds the newest mark of a missing shard in any directory.
-func (s *Store) lookupMark(key Key) (newest mark, found bool, err error) {
+// lookupMark finds the newest mark of a missing shard in any directory, looking
+// at one by a transaction. The caller holds s.index.
+func (s *Store) lookupMark(txn *badger.Txn, in *dir, key Key) (newest mark, found bool, err error) {
+	if s.missing.Load() == 0 {
+		return mark{}, false, nil
+	}
 	for _, d := range s.dirs {
-		m, ok, err := d.index.mark(key)
+		var m mark
+		var ok bool
+		if d == in {
+			ok, err = read(txn, missingKey(key), m.decode)
+		} else {
+			m, ok, err = d.index.mark(key)
+		}
 		if err != nil {
 			return mark{}, false, err
 		}

@@ -126,7 +126,7 @@ func TestClosed(t *testing.T) {
 	s := openStore(t, testConfig(t))
 	one := newSample(1, 4096)
 	mustPut(t, s, one)
-	w, err := s.Create(context.Background(), newSample(2, 4096).meta.Key, 4096, 10)
+	w, err := s.Create(context.Background(), newSample(2, 4096).meta.Key, 64<<10, 10)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -143,7 +143,7 @@ func TestClosed(t *testing.T) {
 	_, err2 := s.Open(one.meta.Key)
 	_, err3 := s.Stat(one.meta.Key)
 	_, err4 := s.Cursor(1)
-	_, err5 := w.Write([]byte{1})
+	_, err5 := w.Write(make([]byte, maxHead))
 	_, err6 := w.Commit(context.Background(), newSample(2, 4096).meta)
 	w.Abort()
 	_, err7 := s.ExpireStaged(func(uint32) time.Time { return time.Time{} })
@@ -297,7 +297,7 @@ func TestSyncFailsOnce(t *testing.T) {
 	bad.Close()
 	w1.volume.queue(c)
 	w1.volume.file = bad
-	w1.volume.syncAll(s.synced)
+	w1.volume.await(c, s.synced)
 	w1.volume.file = good
 	if <-c.done; c.err == nil {
 		t.Error("committed without a sync")

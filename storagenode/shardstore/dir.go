@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/cairnstorage/cairn/storagenode/internal/durable"
 	"github.com/dgraph-io/badger/v4"
@@ -38,6 +39,7 @@ type dir struct {
 	index      *index
 	volumeSize int64
 	reserve    int64
+	plenty     int64
 	free       func(path string) (free, total int64, err error)
 	punchFile  func(f *os.File, offset, length int64) error
 	log        *slog.Logger
@@ -56,30 +58,8 @@ type dir struct {
 	punched  []place // since the checkpoint, so not durably
 	sound    uint64  // shards that Verify has read well
 	unread   map[place]failing
+	ample    time.Time // when so much was free that it need not be asked for a moment
 	trouble  error
-}
-
-// hasFree returns ErrFull unless so many bytes of the disk are free.
-func (d *dir) hasFree(bytes int64) error {
-	free, _, err := d.free(d.path)
-	if err != nil {
-		return err
-	}
-	if free < bytes {
-		return fmt.Errorf("%w: the disk of %s has %d bytes left", ErrFull, d.path, free)
-	}
-	return nil
-}
-
-// room is how many more bytes may be put here.
-func (d *dir) room() int64 {
-	free, _, err := d.free(d.path)
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if err != nil || d.trouble != nil {
-		return 0
-	}
-	return max(0, free-d.pledged-d.reserve)
 }
 
 // allocate finds a place for a record and counts it as being written.

@@ -18,6 +18,7 @@ func openDir(path, known string, cfg *Config) (_ *dir, err error) {
 		path:       path,
 		volumeSize: cfg.VolumeSize,
 		free:       cfg.statfs,
+		plenty:     cfg.plenty,
 		punchFile:  cfg.punch,
 		log:        cfg.Logger.With("data", path),
 		volumes:    make(map[uint32]*volume),
@@ -108,33 +109,6 @@ func fill(random io.Reader, b []byte) error {
 
 // name is the directory's id as text.
 func (d *dir) name() string { return hex.EncodeToString(d.id[:]) }
-
-// setReserve settles how much of the disk is to stay free, and makes sure that
-// there is enough for the index to be opened: Badger writes through memory
-// maps, and the process would die if the disk had no room for that.
-func (d *dir) setReserve(reserve int64) error {
-	free, total, err := d.free(d.path)
-	if err != nil {
-		return err
-	}
-	if reserve == 0 {
-		reserve = min(max(total/20, minReserve), maxReserve)
-	}
-	d.reserve = reserve
-	if free < d.indexFloor() {
-		return fmt.Errorf("%w: only %d bytes are free on the disk of %s: free at least %d", ErrFull, free, d.path, d.indexFloor())
-	}
-	return nil
-}
-
-// writeFloor is what must be free for anything more to be written; the rest
-// of the reserve is for the index's own upkeep.
-func (d *dir) writeFloor() int64 { return d.reserve / 4 * 3 }
-
-// indexFloor is what must be free for the index to be touched at all: by
-// default at least 32 MiB, as much as its newest tables may take up before they
-// are merged, and it waits for that.
-func (d *dir) indexFloor() int64 { return d.reserve / 2 }
 
 // openIndex opens the index. Without volumes it may be made.
 func (d *dir) openIndex() error {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
 	"sync"
@@ -34,6 +35,7 @@ type Config struct {
 
 	// Tests only.
 	statfs func(path string) (free, total int64, err error)
+	plenty int64 // see spacePlenty; 0 with a statfs: there never is
 	punch  func(f *os.File, offset, length int64) error
 }
 
@@ -59,8 +61,9 @@ func (cfg *Config) setDefaults() error {
 		cfg.Random = rand.Reader
 	}
 	if cfg.statfs == nil {
-		cfg.statfs = freeSpace
+		cfg.statfs, cfg.plenty = freeSpace, spacePlenty
 	}
+	setDefault(&cfg.plenty, math.MaxInt64)
 	if cfg.punch == nil {
 		cfg.punch = punch
 	}
@@ -94,10 +97,10 @@ type Store struct {
 	missing   atomic.Int64 // keys with a mark in any directory
 	revisions revisions
 	counts    counts
+	heads     sync.Pool // of *head
 
-	life    sync.RWMutex // read-held by every call, so that Close waits
-	closed  bool
-	syncers sync.WaitGroup
+	life   sync.RWMutex // read-held by every call, so that Close waits
+	closed bool
 
 	mu      sync.Mutex
 	writers int
@@ -157,7 +160,6 @@ func (s *Store) Close() error {
 		return nil
 	}
 	s.closed = true
-	s.syncers.Wait()
 	var errs []error
 	for _, d := range s.dirs {
 		if d.hasFree(d.indexFloor()) == nil {

@@ -27,10 +27,9 @@ type volume struct {
 	writing map[int64]int64   // offset → reserved bytes of records being written
 	readers map[int64]*reader // offset → who reads there
 
-	// The waiters for the next sync.
 	syncMu  sync.Mutex
-	syncing bool
-	waiting []*commit
+	waiting []*commit     // for the next sync
+	lead    chan struct{} // holds the token of who syncs for all that wait
 
 	flush sync.Mutex // held during a sync
 	lost  error      // guarded by flush: why a sync failed
@@ -71,6 +70,7 @@ func newVolume(number uint32, f *os.File) *volume {
 		file:    f,
 		writing: make(map[int64]int64),
 		readers: make(map[int64]*reader),
+		lead:    make(chan struct{}, 1),
 	}
 }
 
@@ -150,33 +150,50 @@ func (v *volume) oldestWrite() int64 {
 	return oldest
 }
 
-// queue adds c to those that wait for the next sync and reports whether the caller has to run
-// syncAll for that.
-func (v *volume) queue(c *commit) (lead bool) {
+// queue adds c to those that the next sync serves.
+func (v *volume) queue(c *commit) {
 	v.syncMu.Lock()
 	defer v.syncMu.Unlock()
 	v.waiting = append(v.waiting, c)
-	lead = !v.syncing
-	v.syncing = true
-	return lead
+	c.queued = true
 }
 
-// syncAll syncs for all that wait, again and again until nobody does. One sync
-// serves everyone who came before it began; those who came later wait for the
-// next, which begins as soon as the last has ended. finish gets each batch.
-func (v *volume) syncAll(finish func(batch []*commit, err error)) {
-	for {
-		v.syncMu.Lock()
-		batch := v.waiting
-		v.waiting = nil
-		if len(batch) == 0 {
-			v.syncing = false
-			v.syncMu.Unlock()
-			return
-		}
-		v.syncMu.Unlock()
-		finish(batch, v.sync())
+// await returns once c, which was queued, is done. Of those that wait one
+// leads: it syncs for all that came before the sync began and gives what became
+// of it to finish. Those who came later are served by the next, which begins as
+// soon as the last has ended, while finish runs. So nothing waits for a timer, nor
+// for another goroutine to start.
+func (v *volume) await(c *commit, finish func(batch []*commit, err error)) {
+	select {
+	case <-c.done:
+		return
+	case v.lead <- struct{}{}:
 	}
+	batch := v.batch(c)
+	var err error
+	if len(batch) > 0 {
+		err = v.sync()
+	}
+	<-v.lead
+	if len(batch) > 0 {
+		finish(batch, err)
+	}
+	<-c.done
+}
+
+// batch takes all that wait, unless another's sync has served c meanwhile.
+func (v *volume) batch(c *commit) []*commit {
+	v.syncMu.Lock()
+	defer v.syncMu.Unlock()
+	if !c.queued {
+		return nil
+	}
+	batch := v.waiting
+	v.waiting = nil
+	for _, c := range batch {
+		c.queued = false
+	}
+	return batch
 }
 
 // sync makes what was written to the volume durable. The kernel tells of a

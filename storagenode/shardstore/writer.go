@@ -18,9 +18,41 @@ type Writer struct {
 	place  place
 	key    Key
 	hasher *merkle.Hasher
+	head   *head // the record so far, as long as it is small and not yet written
 	err    error // why the shard cannot be committed
 	done   bool
 }
+
+// maxHead is how many bytes of a record are held back at most. A record of a
+// shard of up to 32 KiB takes one system call to write, header and footer
+// included.
+const maxHead = 40 << 10
+
+// A head is the beginning of a record.
+type head struct {
+	bytes  int
+	buffer [maxHead]byte
+}
+
+// newHead returns an empty one, of those that are not in use if there is any.
+func (s *Store) newHead() *head {
+	h, _ := s.heads.Get().(*head)
+	if h == nil {
+		h = new(head)
+	}
+	h.bytes = 0
+	return h
+}
+
+func (h *head) append(p []byte) { h.bytes += copy(h.buffer[h.bytes:], p) }
+
+// skip appends zeros.
+func (h *head) skip(n int64) {
+	clear(h.buffer[h.bytes:][:n])
+	h.bytes += int(n)
+}
+
+func (h *head) fits(n int64) bool { return int64(h.bytes)+n <= maxHead }
 
 // newWriter is called with s.mu held, so that no two writers count on the same
 // room.
@@ -35,10 +67,8 @@ func (s *Store) newWriter(key Key, maxSize int64, slots int) (*Writer, error) {
 		return nil, err
 	}
 	w := &Writer{s: s, dir: d, volume: v, place: p, key: key, hasher: merkle.NewHasher(maxSize)}
-	if err := w.put(encodeRecordHeader(d.identity, p, key), p.offset); err != nil {
-		d.finishWrite(v, p, nil)
-		return nil, err
-	}
+	w.head = s.newHead()
+	w.head.append(encodeRecordHeader(d.identity, p, key))
 	return w, nil
 }
 
@@ -61,11 +91,63 @@ func (w *Writer) Write(p []byte) (int, error) {
 	if w.err = w.dir.hasFree(w.dir.writeFloor()); w.err != nil {
 		return 0, w.err
 	}
-	if w.err = w.put(p, w.place.dataOffset()+w.Size()); w.err != nil {
+	if w.err = w.append(p); w.err != nil {
 		return 0, w.err
 	}
-	w.dir.wrote(w.volume, w.place, int64(len(p)))
 	return w.hasher.Write(p)
+}
+
+// append writes the next bytes of the shard, or holds them back.
+func (w *Writer) append(p []byte) error {
+	if w.head != nil && w.head.fits(int64(len(p))) {
+		w.head.append(p)
+		return nil
+	}
+	if err := w.putHead(); err != nil {
+		return err
+	}
+	if err := w.put(p, w.place.dataOffset()+w.Size()); err != nil {
+		return err
+	}
+	w.dir.wrote(w.volume, w.place, int64(len(p)))
+	return nil
+}
+
+// putHead writes what was held back.
+func (w *Writer) putHead() error {
+	if w.head == nil {
+		return nil
+	}
+	if err := w.put(w.head.buffer[:w.head.bytes], w.place.offset); err != nil {
+		return err
+	}
+	w.dir.wrote(w.volume, w.place, w.Size())
+	w.dropHead()
+	return nil
+}
+
+func (w *Writer) dropHead() {
+	if w.head != nil {
+		w.s.heads.Put(w.head)
+		w.head = nil
+	}
+}
+
+// putFooter writes the footer, together with what was held back if no page lies
+// between them.
+func (w *Writer) putFooter(footer []byte) error {
+	if w.head != nil {
+		gap := w.place.footerOffset() - w.place.offset - int64(w.head.bytes)
+		if gap < pageSize && w.head.fits(gap+int64(len(footer))) {
+			w.head.skip(gap)
+			w.head.append(footer)
+			return w.putHead()
+		}
+	}
+	if err := w.putHead(); err != nil {
+		return err
+	}
+	return w.put(footer, w.place.footerOffset())
 }
 
 // put writes to the volume.
@@ -99,6 +181,7 @@ func (w *Writer) Abort() {
 // end ends the writing of the record, which is kept if it has an entry.
 func (w *Writer) end(kept *entry) {
 	w.done = true
+	w.dropHead()
 	w.dir.finishWrite(w.volume, w.place, kept)
 	w.s.mu.Lock()
 	w.s.writers--
@@ -112,29 +195,50 @@ func (w *Writer) end(kept *entry) {
 // together or another shard is held under the key, ErrFull. The Writer is at
 // its end in any case.
 func (w *Writer) Commit(ctx context.Context, m Meta) (Info, error) {
+	return w.Submit(ctx, m).Wait()
+}
+
+// Submit is the part of Commit that does not wait. Wait has to be called, once,
+// on what it returns.
+func (w *Writer) Submit(ctx context.Context, m Meta) *Submitted {
 	if w.done {
-		return Info{}, os.ErrClosed
+		return &Submitted{err: os.ErrClosed}
 	}
 	if err := w.s.enter(); err != nil {
 		w.done = true
-		return Info{}, err
+		return &Submitted{err: err}
 	}
-	defer w.s.exit()
 	c, err := w.prepare(ctx, &m)
 	if err != nil {
 		w.end(nil)
-		return Info{}, err
+		w.s.exit()
+		return &Submitted{err: err}
 	}
-	if c.held {
-		w.end(nil)
-		return c.entry.Info, nil
+	w.volume.queue(c)
+	return &Submitted{ctx: ctx, commit: c}
+}
+
+// A Submitted shard is on its way to becoming durable.
+type Submitted struct {
+	ctx    context.Context // of Submit
+	commit *commit         // nil if there is an err
+	err    error
+}
+
+// Wait returns what Commit does.
+func (p *Submitted) Wait() (Info, error) {
+	if p.err != nil {
+		return Info{}, p.err
 	}
-	if w.volume.queue(c) {
-		w.s.syncers.Go(func() { w.volume.syncAll(w.s.synced) })
-	}
-	<-c.done
-	if c.err != nil {
+	c, s := p.commit, p.commit.writer.s
+	defer s.exit()
+	c.writer.volume.await(c, s.synced)
+	s.settle(p.ctx, c)
+	switch {
+	case c.err != nil:
 		return Info{}, c.err
+	case c.old != nil:
+		return c.old.Info, nil
 	}
 	return c.entry.Info, nil
 }
