@@ -33,6 +33,11 @@ type judgement struct {
 // satclient.ErrBadRequest.
 func (j judgement) judge(proposals []proposal) ([]meta.NewSegment, error) {
 	segments := make([]meta.NewSegment, len(proposals))
+	if len(proposals) == 1 { // the processors have other requests
+		var err error
+		segments[0], err = j.judgeOne(&proposals[0])
+		return segments, err
+	}
 	var work errgroup.Group
 	work.SetLimit(runtime.GOMAXPROCS(0))
 	for i := range proposals {

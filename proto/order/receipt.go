@@ -55,7 +55,7 @@ func (r *Receipt) Check(want Stored) error {
 	case r.Stored.Before(want.Oldest):
 		return refuse(ErrExpired, "receipt of %s is dated %s, which is too long ago", r.Node, stamp(r.Stored))
 	}
-	return fresh(r.Stored, want.Now, "receipt of "+r.Node.String())
+	return fresh(r.Stored, want.Now, "receipt of %s", r.Node)
 }
 
 // Validate returns an error wrapping ErrMalformed when r cannot be a receipt.

@@ -128,11 +128,12 @@ func timeField(unix int64, what string) (time.Time, error) {
 	return time.Unix(unix, 0).UTC(), nil
 }
 
-// fresh refuses what seems to come from the future.
-func fresh(issued, now time.Time, what string) error {
+// fresh refuses what seems to come from the future. It is named only then: the
+// text of an id is dear.
+func fresh(issued, now time.Time, format string, of ...any) error {
 	if issued.After(now.Add(Skew)) {
 		return refuse(ErrExpired, "%s is dated %s, %s ahead of this clock: set the clocks right",
-			what, stamp(issued), issued.Sub(now).Round(time.Second))
+			fmt.Sprintf(format, of...), stamp(issued), issued.Sub(now).Round(time.Second))
 	}
 	return nil
 }
