@@ -70,9 +70,17 @@ func checkAPIKey(m *macaroon.Macaroon, p *meta.Project) error {
 	return nil
 }
 
+// projectOf is the key under which a context has the project that its call was
+// let in for.
+type projectOf struct{}
+
 // authorize returns the project of the API key that a request carries, or
-// satclient.ErrDenied.
+// satclient.ErrDenied. Projects and their secrets stay as they are, so one look
+// is enough for a call.
 func authorize(ctx context.Context, store *meta.Store) (meta.ProjectNumber, error) {
+	if project, ok := ctx.Value(projectOf{}).(meta.ProjectNumber); ok {
+		return project, nil
+	}
 	values := metadata.ValueFromIncomingContext(ctx, satclient.APIKeyHeader)
 	if len(values) != 1 {
 		return 0, fmt.Errorf("%w: the request carries no API key", satclient.ErrDenied)
@@ -94,14 +102,21 @@ func authorize(ctx context.Context, store *meta.Store) (meta.ProjectNumber, erro
 	return p.Number, nil
 }
 
+// admission lets a call in, or not, by its context, and returns the one to go on
+// with.
+type admission func(context.Context) (context.Context, error)
+
 // admit refuses the calls of those who have no API key, before the message is
 // read: it may be large.
-func admit(store *meta.Store) func(context.Context) error {
-	return func(ctx context.Context) error {
-		_, err := authorize(ctx, store)
+func admit(store *meta.Store) admission {
+	return func(ctx context.Context) (context.Context, error) {
+		project, err := authorize(ctx, store)
 		if errors.Is(err, satclient.ErrDenied) {
-			return satclient.ToStatus(err)
+			return nil, satclient.ToStatus(err)
 		}
-		return nil // another failure is the handler's to tell
+		if err != nil {
+			return ctx, nil // the handler's to tell
+		}
+		return context.WithValue(ctx, projectOf{}, project), nil
 	}
 }

@@ -79,17 +79,17 @@ func (r *requests) around(inner grpc.UnaryServerInterceptor) grpc.UnaryServerInt
 
 // admitting is admit, with those counted that are not let in: no
 // interceptor sees them.
-func (r *requests) admitting(admit func(context.Context) error) func(context.Context) error {
-	return func(ctx context.Context) error {
-		err := admit(ctx)
+func (r *requests) admitting(admit admission) admission {
+	return func(ctx context.Context) (context.Context, error) {
+		admitted, err := admit(ctx)
 		if err == nil {
-			return nil
+			return admitted, nil
 		}
 		name, _ := grpc.Method(ctx)
 		if m := r.byName[name]; m != nil {
 			m.answered(err)
 		}
-		return err
+		return nil, err
 	}
 }
 

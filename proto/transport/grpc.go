@@ -78,10 +78,10 @@ func NewGRPCServer(options ...grpc.ServerOption) *grpc.Server {
 }
 
 // Guarded is a service of unary calls that asks admit about each before it reads
-// the message. The error of admit is what the caller gets. intercept, which may
-// be nil, is put around the handlers; the server's own interceptor for unary
-// calls is not used.
-func Guarded(service grpc.ServiceDesc, admit func(context.Context) error, intercept grpc.UnaryServerInterceptor) *grpc.ServiceDesc {
+// the message. The error of admit is what the caller gets, or else the context
+// that it returns is the handler's. intercept, which may be nil, is put around
+// the handlers; the server's own interceptor for unary calls is not used.
+func Guarded(service grpc.ServiceDesc, admit func(context.Context) (context.Context, error), intercept grpc.UnaryServerInterceptor) *grpc.ServiceDesc {
 	// gRPC reads the message of a unary call before it asks anyone, and its tap
 	// handle leaks the context of a call that it refuses. A stream is read by
 	// its handler, and looks the same to the caller.
@@ -90,10 +90,11 @@ func Guarded(service grpc.ServiceDesc, admit func(context.Context) error, interc
 			StreamName:    method.MethodName,
 			ClientStreams: true,
 			Handler: func(server any, stream grpc.ServerStream) error {
-				if err := admit(stream.Context()); err != nil {
+				ctx, err := admit(stream.Context())
+				if err != nil {
 					return err
 				}
-				reply, err := method.Handler(server, stream.Context(), stream.RecvMsg, intercept)
+				reply, err := method.Handler(server, ctx, stream.RecvMsg, intercept)
 				if err != nil {
 					return err
 				}

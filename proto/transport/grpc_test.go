@@ -209,11 +209,11 @@ func TestAdmit(t *testing.T) {
 	server := newHost(t, listening)
 	answers := make(chan error, 1)
 	g := NewGRPCServer()
-	g.RegisterService(Guarded(health.Health_ServiceDesc, func(ctx context.Context) error {
+	g.RegisterService(Guarded(health.Health_ServiceDesc, func(ctx context.Context) (context.Context, error) {
 		if id, ok := PeerFromContext(ctx); !ok || id.IsZero() || !RemoteIP(ctx).IsLoopback() {
 			t.Errorf("asked about %s from %s", id, RemoteIP(ctx))
 		}
-		return <-answers
+		return ctx, <-answers
 	}, nil), whoami{})
 	go server.ServeGRPC(SatelliteProtocol, g)
 	defer g.Stop()
