@@ -1,0 +1,164 @@
+package record
+
+import (
+	"bufio"
+	"errors"
+	"io"
+	"net"
+	"sync"
+)
+
+// Errors of a Conn. Each ends it: the records after cannot be told apart.
+var (
+	ErrForged  = errors.New("a record was changed on its way")
+	ErrSize    = errors.New("a record has a size that none has")
+	ErrRefused = errors.New("the peer refused the handshake")
+)
+
+// Secrets are those of both directions, as one party sees them.
+type Secrets struct{ Send, Receive Secret }
+
+// A Conn is one end of a connection. Like any net.Conn it may be used from many
+// goroutines at once. An error, a passed deadline too, ends the direction it
+// struck.
+type Conn struct {
+	net.Conn // what carries the records
+
+	sending sync.Mutex
+	out     half
+
+	receiving sync.Mutex
+	in        half
+	raw       *bufio.Reader
+	plain     []byte           // received and not yet read
+	buffer    *[maxBuffer]byte // has plain; nil: small is enough
+	small     [smallRecord]byte
+}
+
+// smallRecord is what is received without a buffer of the pool, which is for
+// records that carry data.
+const smallRecord = 512
+
+// buffers hold records while they are sealed, sent, received and read.
+var buffers = sync.Pool{New: func() any { return new([maxBuffer]byte) }}
+
+// New takes over a connection on which both parties have said all else they had
+// to say.
+func New(raw net.Conn, c Cipher, secrets Secrets) (*Conn, error) {
+	out, err := newHalf(c, secrets.Send)
+	if err != nil {
+		return nil, err
+	}
+	in, err := newHalf(c, secrets.Receive)
+	if err != nil {
+		return nil, err
+	}
+	return &Conn{Conn: raw, out: out, in: in, raw: bufio.NewReaderSize(raw, 2048)}, nil
+}
+
+// Write is io.Writer. What MaxPlain allows is sent by one write.
+func (c *Conn) Write(p []byte) (written int, err error) {
+	c.sending.Lock()
+	defer c.sending.Unlock()
+	if len(p) == 0 || c.out.failed != nil {
+		return 0, c.out.failed
+	}
+	buffer := buffers.Get().(*[maxBuffer]byte)
+	defer buffers.Put(buffer)
+	for written < len(p) && c.out.failed == nil {
+		plain := p[written:min(len(p), written+MaxPlain)]
+		if c.out.failed = c.send(buffer, plain); c.out.failed == nil {
+			written += len(plain)
+		}
+	}
+	return written, c.out.failed
+}
+
+// send sends plaintext as one record or, if it is large, as two: the header of a
+// message first, so that the peer, who reads that to learn where to put the
+// rest, can open the rest right there.
+func (c *Conn) send(buffer *[maxBuffer]byte, plain []byte) (err error) {
+	sealed := buffer[:0]
+	if len(plain) > largePlain {
+		if sealed, err = c.out.seal(sealed, plain[:leadPlain]); err != nil {
+			return err
+		}
+		plain = plain[leadPlain:]
+	}
+	if sealed, err = c.out.seal(sealed, plain); err != nil {
+		return err
+	}
+	_, err = c.Conn.Write(sealed)
+	return err
+}
+
+// Read is io.Reader. It returns io.EOF when the peer has closed the connection
+// after a whole record.
+func (c *Conn) Read(p []byte) (n int, err error) {
+	c.receiving.Lock()
+	defer c.receiving.Unlock()
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if len(c.plain) == 0 {
+		if c.in.failed == nil {
+			n, c.in.failed = c.receive(p)
+		}
+		if n > 0 || c.in.failed != nil {
+			return n, c.in.failed
+		}
+	}
+	n = copy(p, c.plain)
+	c.plain = c.plain[n:]
+	if len(c.plain) == 0 {
+		c.release()
+	}
+	return n, nil
+}
+
+// receive takes in the next record. It puts the plaintext where it is wanted, if
+// it fits there, and keeps it else.
+func (c *Conn) receive(wanted []byte) (int, error) {
+	var header [headerSize]byte
+	if _, err := io.ReadFull(c.raw, header[:]); err != nil {
+		return 0, err
+	}
+	size, err := sealedSize(header[:])
+	if err != nil {
+		return 0, err
+	}
+	sealed := c.space(size)
+	if _, err := io.ReadFull(c.raw, sealed); err != nil {
+		c.release()
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		return 0, err
+	}
+	if size-tagSize <= len(wanted) {
+		defer c.release()
+		plain, err := c.in.open(wanted[:0], header[:], sealed)
+		return len(plain), err
+	}
+	if c.plain, err = c.in.open(sealed[:0], header[:], sealed); err != nil {
+		c.release()
+	}
+	return 0, err
+}
+
+func (c *Conn) space(size int) []byte {
+	if size <= len(c.small) {
+		return c.small[:size]
+	}
+	c.buffer = buffers.Get().(*[maxBuffer]byte)
+	return c.buffer[:size]
+}
+
+// release gives back the buffer of a record that was read.
+func (c *Conn) release() {
+	c.plain = nil
+	if c.buffer != nil {
+		buffers.Put(c.buffer)
+		c.buffer = nil
+	}
+}
