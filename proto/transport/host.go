@@ -21,7 +21,6 @@ import (
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
-	libp2ptls "github.com/libp2p/go-libp2p/p2p/security/tls"
 	libp2pquic "github.com/libp2p/go-libp2p/p2p/transport/quic"
 	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
 	ma "github.com/multiformats/go-multiaddr"
@@ -104,7 +103,7 @@ func hostOptions(c Config, traffic *traffic) ([]libp2p.Option, error) {
 		libp2p.NoListenAddrs,
 		// No port reuse: a second process on a taken port must be told.
 		libp2p.Transport(tcp.NewTCPTransport, tcp.DisableReuseport(), tcp.WithConnectionTimeout(c.DialTimeout)),
-		libp2p.Security(libp2ptls.ID, libp2ptls.New),
+		libp2p.Security(secureProtocol, newSecureTransport),
 		libp2p.Muxer(yamux.ID, newMuxer()),
 		libp2p.ResourceManager(resources),
 		libp2p.ConnectionManager(conns),

@@ -82,7 +82,7 @@ func newConnManager(c Config) (*connmgr.BasicConnMgr, error) {
 const (
 	initialWindow = 1 << 20        // smaller ones cost a quarter of the throughput
 	maxWindow     = 4 << 20        // 40 MB/s per stream at 100 ms
-	maxMessage    = 128<<10 + 1<<5 // the largest data frame makes two
+	maxMessage    = 256<<10 + 1<<5 // room for the largest data frame
 )
 
 // newMuxer is yamux with windows and messages for bulk data. Its write timeout

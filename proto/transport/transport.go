@@ -1,5 +1,6 @@
 // Package transport is how parties reach each other: one libp2p host per party,
-// over TCP with TLS 1.3 and yamux or over QUIC, known by Ed25519 keys alone. It
+// over TCP, secured by a TLS 1.3 handshake and large records, with yamux, or over
+// QUIC, known by Ed25519 keys alone. It
 // bounds what a peer may take of memory, connections, streams and time. No other
 // package imports libp2p.
 package transport

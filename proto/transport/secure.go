@@ -1,0 +1,139 @@
+package transport
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/binary"
+	"fmt"
+	"net"
+
+	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/libp2p/go-libp2p/core/sec"
+	"github.com/libp2p/go-libp2p/p2p/net/upgrader"
+	libp2ptls "github.com/libp2p/go-libp2p/p2p/security/tls"
+
+	"github.com/cairnstorage/cairn/proto/record"
+)
+
+// secureProtocol is how connections are secured: the handshake of libp2p's TLS,
+// which says who is at the other end, then records that are larger than TLS has.
+const secureProtocol = "/cairn/tls-record/1"
+
+// exporterLabel is what the secrets of the records are exported for (RFC 8446,
+// section 7.5).
+const exporterLabel = "EXPORTER-cairn-record"
+
+// secureTransport secures connections.
+type secureTransport struct{ handshake *libp2ptls.Transport }
+
+// newSecureTransport is called by libp2p.
+func newSecureTransport(id protocol.ID, key crypto.PrivKey, muxers []upgrader.StreamMuxer) (*secureTransport, error) {
+	handshake, err := libp2ptls.New(id, key, muxers)
+	return &secureTransport{handshake}, err
+}
+
+func (t *secureTransport) ID() protocol.ID { return t.handshake.ID() }
+
+// SecureInbound is sec.SecureTransport.
+func (t *secureTransport) SecureInbound(ctx context.Context, insecure net.Conn, p peer.ID) (sec.SecureConn, error) {
+	conn, err := t.handshake.SecureInbound(ctx, &exactReader{Conn: insecure}, p)
+	if err != nil {
+		return nil, err
+	}
+	return takeOver(insecure, conn, func(client, server record.Secret) record.Secrets {
+		return record.Secrets{Send: server, Receive: client}
+	})
+}
+
+// SecureOutbound is sec.SecureTransport.
+func (t *secureTransport) SecureOutbound(ctx context.Context, insecure net.Conn, p peer.ID) (sec.SecureConn, error) {
+	conn, err := t.handshake.SecureOutbound(ctx, &exactReader{Conn: insecure}, p)
+	if err != nil {
+		return nil, err
+	}
+	return takeOver(insecure, conn, func(client, server record.Secret) record.Secrets {
+		return record.Secrets{Send: client, Receive: server}
+	})
+}
+
+// takeOver goes on with records where a handshake has ended.
+func takeOver(raw net.Conn, done sec.SecureConn, assign func(client, server record.Secret) record.Secrets) (_ sec.SecureConn, err error) {
+	defer func() {
+		if err != nil {
+			raw.Close()
+		}
+	}()
+	state := done.(interface{ ConnectionState() tls.ConnectionState }).ConnectionState()
+	suite, ok := ciphers[state.CipherSuite]
+	if !ok {
+		return nil, fmt.Errorf("unknown cipher suite %s", tls.CipherSuiteName(state.CipherSuite))
+	}
+	var client, server record.Secret
+	exported, err := state.ExportKeyingMaterial(exporterLabel, nil, len(client)+len(server))
+	if err != nil {
+		return nil, err
+	}
+	copy(client[:], exported)
+	copy(server[:], exported[len(client):])
+	records, err := record.New(raw, suite, assign(client, server))
+	if err != nil {
+		return nil, err
+	}
+	// What the handshake needed is let go: only who the peer is stays.
+	return &secureConn{
+		Conn: records, local: done.LocalPeer(), remote: done.RemotePeer(), key: done.RemotePublicKey(), state: done.ConnState(),
+	}, nil
+}
+
+// ciphers are those of TLS 1.3, of which the handshake has chosen what suits both
+// machines.
+var ciphers = map[uint16]record.Cipher{
+	tls.TLS_AES_128_GCM_SHA256:       record.AES128GCM,
+	tls.TLS_AES_256_GCM_SHA384:       record.AES256GCM,
+	tls.TLS_CHACHA20_POLY1305_SHA256: record.ChaCha20Poly1305,
+}
+
+// secureConn is a secured connection and who is at its ends.
+type secureConn struct {
+	*record.Conn
+	local, remote peer.ID
+	key           crypto.PubKey
+	state         network.ConnectionState
+}
+
+func (c *secureConn) LocalPeer() peer.ID                 { return c.local }
+func (c *secureConn) RemotePeer() peer.ID                { return c.remote }
+func (c *secureConn) RemotePublicKey() crypto.PubKey     { return c.key }
+func (c *secureConn) ConnState() network.ConnectionState { return c.state }
+
+// exactReader keeps a TLS handshake from reading more than the records of it: what
+// follows is for others. crypto/tls reads a record's header, then its body, and
+// whatever else is there.
+type exactReader struct {
+	net.Conn
+	header [5]byte // type, version, length; RFC 8446, section 5.1
+	have   int     // bytes of the header
+	left   int     // of the body
+}
+
+func (r *exactReader) Read(p []byte) (int, error) {
+	inBody := r.left > 0
+	if inBody {
+		p = p[:min(len(p), r.left)]
+	} else {
+		p = p[:min(len(p), len(r.header)-r.have)]
+	}
+	n, err := r.Conn.Read(p)
+	if inBody {
+		r.left -= n
+		return n, err
+	}
+	copy(r.header[r.have:], p[:n])
+	if r.have += n; r.have == len(r.header) {
+		r.have, r.left = 0, int(binary.BigEndian.Uint16(r.header[3:]))
+	}
+	return n, err
+}
