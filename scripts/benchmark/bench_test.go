@@ -26,6 +26,7 @@ func TestParse(t *testing.T) {
 		{"", []int64{256}, 10_000},
 		{"-long", []int64{256, 1024}, 10_000},
 		{"-long -files 7 -size 3", []int64{3}, 7},
+		{"-shaped", []int64{1024}, 10_000},
 		{"-size 64,1", []int64{1, 64}, 10_000},
 		{"-only ranges,commits", []int64{256}, 10_000},
 		{"-size 0", nil, 0},

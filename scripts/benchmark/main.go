@@ -65,9 +65,9 @@ func parse(args []string) (options, error) {
 	f.StringVar(&o.format, "o", "text", "output: text or json")
 	f.StringVar(&o.dir, "dir", "", "keep networks below this `directory`, to choose the disk (default that of temporary files)")
 	f.StringVar(&o.memory, "tmpfs", "", "a `directory` on tmpfs, to do it all again in (default /dev/shm, or a mount of its own)")
-	sizes := f.String("size", "", "`MiB` to upload and download, separated by commas (default 256; with -long 256,1024)")
+	sizes := f.String("size", "", "`MiB` to upload and download, separated by commas (default 256; with -long 256,1024; with -shaped 1024)")
 	schemes := f.String("schemes", "4/6/8/10,10/14/16/20,20/28/32/40", "required/repair-below/success/total shards, separated by commas")
-	f.IntVar(&o.rounds, "rounds", 0, "rounds of each transfer; medians are reported (default 2; with -long 3)")
+	f.IntVar(&o.rounds, "rounds", 0, "rounds of each transfer; medians are reported (default 2; with -long or -shaped 3)")
 	f.IntVar(&o.keys, "keys", 10_000, "names to list; with -long a million are listed, too")
 	f.IntVar(&o.files, "files", 10_000, "files of 4 to 64 KiB to copy with -r")
 	f.IntVar(&o.fill, "fill", 0, "objects in the metadata store that is looked at (default 20,000; with -long 10,000,000)")
@@ -88,7 +88,10 @@ func parse(args []string) (options, error) {
 
 // complete fills in defaults and checks what was said.
 func (o *options) complete(sizes, schemes string) error {
-	if sizes == "" && o.long {
+	switch {
+	case sizes == "" && o.shaped:
+		sizes = "1024"
+	case sizes == "" && o.long:
 		sizes = "256,1024"
 	}
 	for _, size := range split(sizes, "256") {
@@ -101,7 +104,7 @@ func (o *options) complete(sizes, schemes string) error {
 	slices.Sort(o.sizes)
 	o.schemes = split(schemes, "")
 	if o.rounds == 0 {
-		o.rounds = byLength(o.long, 2, 3)
+		o.rounds = byLength(o.long || o.shaped, 2, 3)
 	}
 	if o.fill == 0 {
 		o.fill = byLength(o.long, 20_000, 10_000_000)
