@@ -1,6 +1,7 @@
 package badgerkv_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -175,13 +176,14 @@ func flip(t *testing.T, path string, at int64, bit int) {
 	}
 }
 
+// size is where what the file says ends: zeros behind it are room for more.
 func size(t *testing.T, path string) int64 {
 	t.Helper()
-	info, err := os.Stat(path)
+	b, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return info.Size()
+	return int64(len(bytes.TrimRight(b, "\x00")))
 }
 
 type damage struct {
@@ -276,7 +278,15 @@ func damages() []damage {
 	add("log/last/delete", "refuse", eachFile("log/*.log", last, remove))
 	add("log/middle/delete", "", eachFile("log/*.log", middle, remove))
 	add("log/first/delete", "", eachFile("log/*.log", first, remove))
-	add("log/last/torn", "recover", eachFile("log/*.log", last, appendTo("cRc1\x00\x00\x01\x00torn")))
+	for _, n := range []int64{0, 1, 5000} {
+		add(fmt.Sprintf("log/last/room/truncate/%d", n), "recover", eachFile("log/*.log", last, truncate(fromEnd(-n))))
+		add(fmt.Sprintf("log/last/room/flip/%d", n), "recover", eachFile("log/*.log", last, flipAt(fromEnd(-n))))
+	}
+	add("log/last/torn", "recover", eachFile("log/*.log", last, func(t *testing.T, path string) {
+		truncate(fromEnd(0))(t, path)
+		appendTo("cRc1\x00\x00\x01\x00torn"+strings.Repeat("\x00", 5000))(t, path)
+	}))
+	add("log/last/torn/behind", "recover", eachFile("log/*.log", last, appendTo("cRc1\x00\x00\x01\x00torn")))
 	add("log/last/junk", "recover", eachFile("log/*.log", last, appendTo(strings.Repeat("\x00", 5000))))
 	add("log/delete", "refuse", func(t *testing.T, dir string) { remove(t, filepath.Join(dir, "log")) })
 	add("log/stranger", "refuse", func(t *testing.T, dir string) {

@@ -10,6 +10,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// roomAhead is how far a file is filled with zeros ahead of its records, in
+// bytes. A sync of what lies in such room is one write to the disk; one that makes
+// the file longer has the file system write its own journal, too, and wait for
+// what others have in there.
+const roomAhead = 1 << 20
+
+var zeros [64 << 10]byte
+
 // logWriter appends records to the log and makes each durable. One goroutine
 // uses it.
 type logWriter struct {
@@ -19,7 +27,8 @@ type logWriter struct {
 
 	files []uint64 // numbers of the first records of all files, ascending
 	f     *os.File // the last of them
-	size  int64
+	size  int64    // where its records end
+	room  int64    // where the file ends, at or after size; zeros lie between
 	buf   []byte
 
 	// The two system calls that tests make fail.
@@ -84,10 +93,11 @@ func (l *logWriter) begin(first uint64) error {
 		return err
 	}
 	if l.f != nil {
+		l.f.Truncate(l.size) // saves space; zeros at the end do no harm
 		l.f.Close()
 	}
 	l.files = append(l.files, first)
-	l.f, l.size = f, int64(len(header))
+	l.f, l.size, l.room = f, int64(len(header)), int64(len(header))
 	return nil
 }
 
@@ -108,7 +118,7 @@ func (l *logWriter) resume(files []uint64, size int64) error {
 		f.Close()
 		return fmt.Errorf("syncing %s: %w", path, err)
 	}
-	l.files, l.f, l.size = files, f, size
+	l.files, l.f, l.size, l.room = files, f, size, size
 	unfinished, err := filepath.Glob(filepath.Join(l.dir, "*.tmp"))
 	for _, name := range unfinished {
 		err = errors.Join(err, os.Remove(name))
@@ -125,6 +135,10 @@ func (l *logWriter) append(seq uint64, w writes) error {
 		}
 	}
 	l.buf = appendRecord(l.buf[:0], l.id, seq, w)
+	end := l.size + int64(len(l.buf))
+	if err := l.makeRoom(end); err != nil {
+		return l.takeBack(fmt.Errorf("making room in the log: %w", err))
+	}
 	if err := l.write(l.f, l.buf, l.size); err != nil {
 		return l.takeBack(fmt.Errorf("writing to the log: %w", err))
 	}
@@ -133,10 +147,28 @@ func (l *logWriter) append(seq uint64, w writes) error {
 		// sync may succeed without having written anything.
 		return fmt.Errorf("syncing the log: %w", err)
 	}
-	l.size += int64(len(l.buf))
+	l.size = end
 	if cap(l.buf) > 4<<20 {
 		l.buf = nil
 	}
+	return nil
+}
+
+// makeRoom has a record that ends at end lie in room that is there, or else
+// makes room behind it, to be synced together with it.
+func (l *logWriter) makeRoom(end int64) error {
+	if end <= l.room {
+		return nil
+	}
+	room := (end + roomAhead - 1) / roomAhead * roomAhead
+	for at := end; at < room; {
+		n := min(room-at, int64(len(zeros)))
+		if err := l.write(l.f, zeros[:n], at); err != nil {
+			return err
+		}
+		at += n
+	}
+	l.room = room
 	return nil
 }
 
@@ -145,6 +177,7 @@ func (l *logWriter) takeBack(cause error) error {
 	if err := l.f.Truncate(l.size); err != nil {
 		return errors.Join(cause, err)
 	}
+	l.room = l.size
 	if err := l.sync(l.f); err != nil {
 		return errors.Join(cause, err)
 	}

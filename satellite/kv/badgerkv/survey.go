@@ -1,6 +1,7 @@
 package badgerkv
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -19,11 +20,11 @@ type logSurvey struct {
 	// next is the number after the last record that is there.
 	next uint64
 	// size is where the records of the last file end; torn tells that
-	// something follows there that is no record.
+	// something follows there that is neither a record nor zeros.
 	size  int64
 	torn  bool
 	gaps  []gap
-	sizes []int64 // of the files, in bytes
+	sizes []int64 // of the files' records, in bytes
 }
 
 // replayed returns about how many bytes are replayed from a record on.
@@ -103,6 +104,7 @@ func surveyLog(dir string) (*logSurvey, error) {
 		}
 		s.miss(first-1, path+" follows")
 		s.surveyFile(path, b)
+		s.sizes[i] = s.size
 	}
 	return s, nil
 }
@@ -129,7 +131,7 @@ func (s *logSurvey) surveyFile(path string, b []byte) {
 		where := fmt.Sprintf("%s at byte %d", path, len(b)-len(rest))
 		later := findRecord(rest, s.id, s.next)
 		if later == nil {
-			s.torn = true
+			s.torn = len(bytes.TrimLeft(rest, "\x00")) > 0
 			break
 		}
 		seq, _, _, _ = cutRecord(later, s.id)
