@@ -15,6 +15,7 @@ func Tables(r *Report, runs []Run) map[string][]string {
 		"bound":     r.boundTable(),
 		"transfers": below("performance-transfers.svg", "Rates of large objects beside the bound", r.transfersTable()),
 		"small":     r.smallTable(),
+		"trips":     r.tripsTable(),
 		"files":     r.filesTable(),
 		"lists":     r.listsTable(),
 		"commits":   r.commitsTable(),
@@ -148,6 +149,16 @@ func (r *Report) smallTable() []string {
 		})
 	}
 	return table([]string{"operation", " KiB", " clients", "nodes on", " per s", " p50 ms", " p99 ms", " CPU ms each"}, rows)
+}
+
+func (r *Report) tripsTable() []string {
+	t := r.Trips
+	if t == nil {
+		return table(nil, nil)
+	}
+	trips := func(n float64) string { return fmt.Sprintf("%.1f", n) }
+	return table([]string{" line, ms", " round trips of a range", " with no connections yet", " nodes it touches"},
+		[][]string{{mbs(t.RTT), trips(t.Warm), trips(t.First), fmt.Sprintf("%.2f", t.Nodes)}})
 }
 
 func (r *Report) filesTable() []string {

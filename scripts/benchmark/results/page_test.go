@@ -47,6 +47,7 @@ func TestTablesAreRectangular(t *testing.T) {
 	r := &Report{
 		Bounds:    []Bound{{Scheme: "s", Places: []PlaceBound{{Place: OnDisk, Upload: work, Download: work, Degraded: work}}}},
 		Transfers: []Transfer{{Scheme: "s", Place: OnDisk, Direction: "upload"}},
+		Trips:     &Trips{RTT: 40},
 		Ranges:    []Range{{Place: OnDisk, P50: 1}}, Objects: []Objects{{Place: OnDisk}}, Files: []Files{{Place: OnDisk}},
 		Listings: []Listing{{Place: OnDisk}}, Commits: []Commits{{Place: OnDisk}}, Metadata: []Metadata{{Place: OnDisk}},
 		Memory: []Memory{{Place: OnDisk}}, Shaped: []Shaped{{Place: OnDisk, Lines: AllAlike}},
