@@ -61,7 +61,6 @@ func (b *bench) finish(out io.Writer) error {
 // attempt measures something. When that fails it is noted and the rest is still
 // measured, unless the run is being ended.
 func (b *bench) attempt(ctx context.Context, what string, measure func() error) error {
-	b.tell("%s", what)
 	err := measure()
 	if err == nil {
 		return nil

@@ -17,7 +17,7 @@ func (b *bench) bounds(ctx context.Context, scheme string) ([]results.PlaceBound
 	if !b.o.measures("transfers") {
 		return make([]results.PlaceBound, len(b.places)), nil
 	}
-	progress("%s: the bound", scheme)
+	b.tell("%s: the bound", scheme)
 	args := []string{"speed", "--scheme", scheme, "-o", "json"}
 	for _, p := range b.places {
 		args = append(args, "--dir", p.dir)

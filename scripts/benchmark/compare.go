@@ -25,7 +25,7 @@ func (b *bench) compare(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, done()) }()
-	progress("building %s", b.o.compare)
+	b.tell("building %s", b.o.compare)
 	bin := filepath.Join(b.places[0].dir, "bin-before")
 	if err := procnet.BuildTree(ctx, tree, bin); err != nil {
 		return err
