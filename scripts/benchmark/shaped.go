@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -25,11 +24,13 @@ func (b *bench) measureShaped(ctx context.Context) error {
 	}
 	line := relay.Line{Rate: int64(b.o.line * 1e6 / 8), Delay: b.o.rtt / 2}
 	for _, p := range b.places {
-		lines := &lines{line: line}
-		err := b.withShapedNetwork(ctx, p, scheme, lines, func(r *rig) error { return r.measureLines(ctx, lines) })
-		lines.close()
+		err := b.attempt(ctx, scheme+" over lines on "+p.Name, func() error {
+			lines := &lines{line: line}
+			defer lines.close()
+			return b.withShapedNetwork(ctx, p, scheme, lines, func(r *rig) error { return r.measureLines(ctx, lines) })
+		})
 		if err != nil {
-			return fmt.Errorf("%s on %s: %w", scheme, p.Name, err)
+			return err
 		}
 	}
 	return nil
