@@ -9,7 +9,7 @@ import (
 // Tables are those of docs/performance.md, by name, as lines of Markdown.
 func Tables(r *Report, runs []Run) map[string][]string {
 	return map[string][]string{
-		"runs":      runsTable(runs),
+		"runs":      append(runsTable(runs), r.failures()...),
 		"peers":     below("performance-peers.svg", "Upload and download of 256 MiB by Cairn, Storj and Sia", r.peersTable()),
 		"targets":   r.targetsTable(),
 		"bound":     r.boundTable(),
@@ -62,6 +62,15 @@ func runsTable(runs []Run) []string {
 		rows = append(rows, []string{r.Name, r.Day, r.Tree, fmt.Sprint(r.Cores), fmt.Sprintf("%.0f", r.Seconds/60), percent(r.Others)})
 	}
 	return table([]string{"run", "day", "commit", " cores", " minutes", " other programs"}, rows)
+}
+
+// failures are what runs could not measure.
+func (r *Report) failures() (lines []string) {
+	for _, failure := range r.Failures {
+		first, _, _ := strings.Cut(failure, "\n")
+		lines = append(lines, "", "Not measured: "+first)
+	}
+	return lines
 }
 
 func (r *Report) targetsTable() []string {

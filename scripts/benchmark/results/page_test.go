@@ -60,10 +60,17 @@ func TestTablesAreRectangular(t *testing.T) {
 			t.Errorf("%s has no rows: %q", name, lines)
 		}
 		for _, line := range lines {
+			if !strings.HasPrefix(line, "|") {
+				continue
+			}
 			if got, want := strings.Count(line, "|"), strings.Count(lines[0], "|"); got != want {
 				t.Errorf("%s: %d cells of %d in %q", name, got, want, line)
 			}
 		}
+	}
+	r = &Report{Failures: []string{"commits: no disk\nat all"}}
+	if got := strings.Join(Tables(r, nil)["runs"], " "); !strings.Contains(got, "commits: no disk") || strings.Contains(got, "at all") {
+		t.Errorf("what failed is told as %q", got)
 	}
 	for name, lines := range Tables(new(Report), nil) {
 		if len(lines) != 1 {

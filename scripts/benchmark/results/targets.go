@@ -49,7 +49,7 @@ func (t *Target) Number(v float64) string {
 	case v >= 20:
 		return fmt.Sprintf("%.0f", v) + t.Unit
 	default:
-		return strings.TrimSuffix(fmt.Sprintf("%.2f", v), ".00") + t.Unit
+		return strings.TrimRight(strings.TrimRight(fmt.Sprintf("%.2f", v), "0"), ".") + t.Unit
 	}
 }
 

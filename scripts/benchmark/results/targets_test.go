@@ -87,7 +87,7 @@ func TestNumber(t *testing.T) {
 		value float64
 		want  string
 	}{
-		{"%", 0.854, "85 %"}, {" MB/s", 150, "150 MB/s"}, {"/s", 1_234_567.8, "1,234,568/s"}, {"", 3, "3"}, {" ms", 0.927, "0.93 ms"}, {"/s", 2461.4, "2461/s"},
+		{"%", 0.854, "85 %"}, {" MB/s", 150, "150 MB/s"}, {"/s", 1_234_567.8, "1,234,568/s"}, {"", 3, "3"}, {"", 2.1, "2.1"}, {" s", 0, "0 s"}, {" ms", 0.927, "0.93 ms"}, {"/s", 2461.4, "2461/s"},
 	} {
 		if got := (&Target{Unit: tt.unit}).Number(tt.value); got != tt.want {
 			t.Errorf("%g is %q, not %q", tt.value, got, tt.want)
