@@ -36,6 +36,10 @@ import (
 // maxGreeting is how long a caller may take to begin. Stopping waits for it.
 const maxGreeting = 10 * time.Second
 
+// callWorkers answer uplinks' calls one after another, so that their stacks grow
+// once and not for every call. Calls beyond have a goroutine of their own.
+const callWorkers = 64
+
 // DefaultTombstones is how long what was deleted stays in the journals.
 const DefaultTombstones = 30 * 24 * time.Hour
 
@@ -307,7 +311,7 @@ func (s *Satellite) run(ctx context.Context) error {
 		}
 	})
 	options := append(s.requests.options(s.log), grpc.ConnectionTimeout(maxGreeting))
-	uplinks := transport.NewGRPCServer(options...)
+	uplinks := transport.NewGRPCServer(append(options, grpc.NumStreamWorkers(callWorkers))...)
 	guarded := transport.Guarded(pb.Metadata_ServiceDesc, s.requests.admitting(admit(s.meta)), s.requests.around(answer(s.log)))
 	uplinks.RegisterService(guarded, newMetadata(s))
 	nodes := transport.NewGRPCServer(append(options, grpc.MaxRecvMsgSize(satclient.MaxNodeMessage))...)
