@@ -44,18 +44,27 @@ func (k *kills) flags(f *flag.FlagSet) {
 	f.Uint64Var(&k.seed, "seed", 0, "of who is killed when; 0: another each time")
 }
 
-func (k *kills) run(ctx context.Context, l *lab) error {
+// begin starts the network and settles who is killed when.
+func (k *kills) begin(ctx context.Context, l *lab) error {
 	if k.seed == 0 {
 		k.seed = rand.Uint64()
 	}
 	k.random = rand.New(rand.NewPCG(k.seed, 0))
-	if err := l.start(ctx, setup{nodes: k.nodes, scheme: k.scheme, grace: k.grace}); err != nil {
+	err := l.start(ctx, setup{nodes: k.nodes, scheme: k.scheme, grace: k.grace})
+	l.report.Network += fmt.Sprintf(", seed %d", k.seed)
+	return err
+}
+
+func (k *kills) run(ctx context.Context, l *lab) error {
+	if err := k.begin(ctx, l); err != nil {
 		return err
 	}
-	l.report.Network += fmt.Sprintf(", seed %d", k.seed)
 	if err := k.underLoad(ctx, l, func() error { return k.killAll(ctx, l) }); err != nil {
 		return err
 	}
+	l.report.add("uploads tried", float64(k.puts.Load()), "")
+	l.report.add("deletes tried", float64(k.deletes.Load()), "")
+	l.report.add("of both, not acknowledged", float64(k.failures.Load()), "")
 	l.report.say("waiting until redundancy is full")
 	if err := l.awaitWhole(ctx); err != nil {
 		return err
@@ -135,9 +144,6 @@ func (k *kills) killAll(ctx context.Context, l *lab) error {
 		killed += n
 	}
 	l.report.add("processes killed", float64(killed), "")
-	l.report.add("uploads tried", float64(k.puts.Load()), "")
-	l.report.add("deletes tried", float64(k.deletes.Load()), "")
-	l.report.add("of both, not acknowledged", float64(k.failures.Load()), "")
 	return nil
 }
 

@@ -136,16 +136,24 @@ func (l *lab) store(ctx context.Context, bytes int64) error {
 func (l *lab) close() error {
 	var errs []error
 	if l.project != nil {
-		errs = append(errs, l.project.Close(), l.host.Close())
+		errs = append(errs, part("the project", l.project.Close()), part("its host", l.host.Close()))
 	}
 	if l.net != nil {
-		errs = append(errs, l.net.Close())
+		errs = append(errs, part("the network", l.net.Close()))
 	}
 	if l.keep || len(l.report.Failures) > 0 {
 		l.report.say("what is left of it is in %s", l.dir)
 		return errors.Join(errs...)
 	}
 	return errors.Join(append(errs, os.RemoveAll(l.dir))...)
+}
+
+// part says what could not be ended well.
+func part(what string, err error) error {
+	if err != nil {
+		return fmt.Errorf("ending %s: %w", what, err)
+	}
+	return nil
 }
 
 // fsck ends the network and has every node's store checked, byte by byte.

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,8 +21,15 @@ const bucket = "ordeal"
 
 var errWrong = errors.New("came back with other bytes")
 
-// content is what the object of a key holds: bytes drawn from the key.
+// copyOf parts the name of a copy from the key that it is a copy of.
+const copyOf = "/of/"
+
+// content is what the object of a key holds: bytes drawn from the key, or from
+// that of which it is a copy.
 func content(key string, size int64) io.Reader {
+	if at := strings.LastIndex(key, copyOf); at >= 0 {
+		key = key[at+len(copyOf):]
+	}
 	return io.LimitReader(rand.NewChaCha8(sha256.Sum256([]byte(key))), size)
 }
 
@@ -92,6 +100,21 @@ func (l *ledger) put(ctx context.Context, project *uplink.Project, key string, s
 	return nil
 }
 
+// doubt notes an object that is about to be made: it may be there or not.
+func (l *ledger) doubt(key string, size int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.unsure[key] = size
+}
+
+// acknowledge notes that it is there.
+func (l *ledger) acknowledge(key string, size int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.unsure, key)
+	l.objects[key] = size
+}
+
 // take picks an object at random and takes it out, to delete it.
 func (l *ledger) take() (key string, ok bool) {
 	l.mu.Lock()
@@ -119,6 +142,31 @@ func (l *ledger) delete(ctx context.Context, project *uplink.Project) (bool, err
 	delete(l.unsure, key)
 	l.deleted[key] = true
 	return true, nil
+}
+
+// deleteMany deletes those of the objects that are there, by one call, and notes
+// what came of it. It returns how many it deleted.
+func (l *ledger) deleteMany(ctx context.Context, project *uplink.Project, keys []string) int {
+	l.mu.Lock()
+	keys = slices.DeleteFunc(keys, func(key string) bool {
+		size, ok := l.objects[key]
+		if ok {
+			delete(l.objects, key)
+			l.unsure[key] = size
+		}
+		return !ok
+	})
+	l.mu.Unlock()
+	if _, err := project.DeleteMany(ctx, bucket, keys); err != nil {
+		return 0
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, key := range keys {
+		delete(l.unsure, key)
+		l.deleted[key] = true
+	}
+	return len(keys)
 }
 
 // pick is an object at random that is there.

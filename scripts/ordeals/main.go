@@ -42,6 +42,7 @@ func kinds() []kind {
 		{"flips", "flip bytes in a node's volumes; one scrub has to find them all", 12 * time.Hour, func() ordeal { return new(flips) }},
 		{"slow", "upload steadily with slow nodes; what they miss must not double the traffic", 10 * time.Minute, func() ordeal { return new(slow) }},
 		{"kills", "kill processes again and again under load; nothing acknowledged may be lost", 6 * time.Hour, func() ordeal { return new(kills) }},
+		{"packs", "kill processes while small files are packed, copied, deleted and repacked", time.Hour, func() ordeal { return new(packs) }},
 	}
 }
 

@@ -27,6 +27,7 @@ func TestOrdeals(t *testing.T) {
 		"churn --nodes 9 --scheme 3/4/5/6 --size 32 --kill 2 --offline-grace 3s",
 		"exit --nodes 8 --scheme 3/4/5/6 --size 32",
 		"kills --nodes 8 --scheme 3/4/6/8 --rounds 10 --satellite 4 --wipe 3 --bound 32",
+		"packs --nodes 8 --scheme 3/4/6/8 --rounds 10 --satellite 4 --bound 16",
 		"liars --honest 12 --liars 8 --scheme 4/6/8/12 --size 64",
 	} {
 		name, rest, _ := strings.Cut(options, " ")

@@ -40,6 +40,9 @@ func TestContentFollowsFromItsKey(t *testing.T) {
 	if !bytes.Equal(long[:10], read("a", 10)) || bytes.Equal(long[:10], read("b", 10)) {
 		t.Error("content does not follow from the key alone")
 	}
+	if !bytes.Equal(long, read("b"+copyOf+"c"+copyOf+"a", 1000)) {
+		t.Error("a copy of a copy has other content")
+	}
 }
 
 // What is on disks tells whether a network is whole, not what anybody says.
