@@ -5,12 +5,14 @@
 package relay
 
 import (
+	"errors"
 	"fmt"
-	mrand "math/rand/v2"
 	"net"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Line is what a relay makes of the line to its target.
@@ -23,6 +25,7 @@ type Line struct {
 type Relay struct {
 	listener net.Listener
 	target   string
+	reserved *reservation // of the port of the target; nil: none was needed
 	up, down way
 	tasks    sync.WaitGroup
 
@@ -56,33 +59,60 @@ func New(target string, line Line) (*Relay, error) {
 // arguments that have it listen behind the relay and tell others to come
 // through it.
 func Before(line Line) (*Relay, []string, error) {
-	target, err := freeAddress()
+	reserved, err := reserve()
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("reserve a port: %w", err)
 	}
-	r, err := New(target.String(), line)
+	r, err := New(reserved.address.String(), line)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, errors.Join(err, reserved.Close())
 	}
-	return r, []string{"--listen", multiaddr(target), "--announce", multiaddr(r.listener.Addr())}, nil
+	r.reserved = reserved
+	return r, []string{"--listen", multiaddr(reserved.address), "--announce", multiaddr(r.listener.Addr())}, nil
 }
 
 func multiaddr(a net.Addr) string {
 	return fmt.Sprintf("/ip4/127.0.0.1/tcp/%d", a.(*net.TCPAddr).Port)
 }
 
-// freeAddress is an address that a daemon can listen at. Its port is below those
-// that connections are given, so that none takes it before.
-func freeAddress() (address net.Addr, err error) {
-	for range 100 {
-		var listener net.Listener
-		listener, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20_000+mrand.IntN(10_000)))
-		if err == nil {
-			return listener.Addr(), listener.Close()
-		}
-	}
-	return nil, err
+// reservation is a port that nobody is given who asks for any, while somebody
+// who asks for this one can listen at it.
+type reservation struct {
+	socket  int
+	address *net.TCPAddr
 }
+
+// reserve binds a socket that never listens. Linux lets another that listens be
+// bound beside it, as both allow that, but chooses other ports by itself.
+func reserve() (*reservation, error) {
+	socket, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	r := &reservation{socket: socket}
+	if err := r.bind(); err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	return r, nil
+}
+
+func (r *reservation) bind() error {
+	if err := unix.SetsockoptInt(r.socket, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
+		return err
+	}
+	if err := unix.Bind(r.socket, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		return err
+	}
+	name, err := unix.Getsockname(r.socket)
+	if err != nil {
+		return err
+	}
+	at := name.(*unix.SockaddrInet4)
+	r.address = &net.TCPAddr{IP: at.Addr[:], Port: at.Port}
+	return nil
+}
+
+func (r *reservation) Close() error { return unix.Close(r.socket) }
 
 // SetRate changes the rate of the line, in bytes a second; 0: no limit.
 func (r *Relay) SetRate(rate int64) {
@@ -207,6 +237,9 @@ func (r *Relay) Close() {
 	}
 	r.mu.Unlock()
 	r.tasks.Wait()
+	if r.reserved != nil {
+		r.reserved.Close()
+	}
 }
 
 // A pace says when the next bytes may go.

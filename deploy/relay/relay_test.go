@@ -98,6 +98,32 @@ func TestRelayDeliversWhatIsOnTheWay(t *testing.T) {
 	}
 }
 
+// Ports behind relays are nobody else's, and daemons can listen at them.
+func TestReservedPorts(t *testing.T) {
+	reserved, err := reserve()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reserved.Close()
+	for range 200 {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer listener.Close()
+		if listener.Addr().(*net.TCPAddr).Port == reserved.address.Port {
+			t.Fatal("a reserved port was given to somebody who asked for any")
+		}
+	}
+	for range 2 { // also when a daemon is started again
+		listener, err := net.Listen("tcp", reserved.address.String())
+		if err != nil {
+			t.Fatalf("nobody can listen at the port that was reserved: %v", err)
+		}
+		listener.Close()
+	}
+}
+
 func TestPace(t *testing.T) {
 	const ms = time.Millisecond
 	start := time.Now()
