@@ -237,9 +237,11 @@ func (r *slotReader) lag() {
 }
 
 const (
-	// minPenalty is for how long a slot that was slow is not preferred; each time
-	// that it is slow again at once, that doubles, up to maxPenalty.
-	minPenalty = 5 * time.Second
+	// minPenalty is for how long a slot that was slow is not preferred. It doubles
+	// up to maxPenalty each time that the slot is slow again before it has been
+	// well for as long: one on a thin line answers well at first, and to try it
+	// again holds up all that was asked of it.
+	minPenalty = 10 * time.Second
 	maxPenalty = time.Minute
 )
 
@@ -316,7 +318,7 @@ func (s *receiving) received(err error) {
 	switch {
 	case err == nil:
 		s.reader.heard = time.Now()
-		if s.reader.heard.After(s.reader.slow) {
+		if s.reader.heard.After(s.reader.slow.Add(s.reader.penalty)) {
 			s.reader.penalty = 0
 		}
 	case over && s.err == nil:

@@ -250,6 +250,39 @@ func TestSlowSlotIsHedged(t *testing.T) {
 	})
 }
 
+// A slot that was slow is tried ever more rarely until it has been well for as
+// long as it was left alone.
+func TestSlowSlotIsTriedRarely(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		segment, session, holders := fakeSegment(t, fakeData(41))
+		fetch := func(answer time.Duration) {
+			t.Helper()
+			holders[1].answer = answer
+			if _, err := fetchAll(t, segment, session); err != nil {
+				t.Fatal(err)
+			}
+		}
+		const slow, well = 400 * time.Millisecond, 0
+		later := func(penalties int, quick bool) {
+			t.Helper()
+			time.Sleep(time.Duration(penalties)*minPenalty + time.Second)
+			if got := session.slots[1].quick(); got != quick {
+				t.Errorf("after %d penalties more it is quick: %v", penalties, got)
+			}
+		}
+		fetch(slow)
+		later(1, true)
+		fetch(well) // at first
+		fetch(slow)
+		later(1, false)
+		later(1, true)
+		time.Sleep(2 * minPenalty)
+		fetch(well)
+		fetch(slow)
+		later(1, true)
+	})
+}
+
 // A slot that stays mute is cut when it is found too slow again.
 func TestMuteSlotIsCut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
