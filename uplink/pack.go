@@ -52,6 +52,7 @@ type packedFile struct {
 	sealed    []byte // the secret
 	inline    []byte // ciphertext; nil: it is in the segment
 	plain     []byte
+	room      slabCut     // where plain lies; none once that is sealed
 	same      *packedFile // it has the extent of that one
 	ifAbsent  bool
 	ifVersion []byte
@@ -197,6 +198,15 @@ func (pk *pack) seal(chunks [][]byte, stripe int) {
 	}
 }
 
+// sealed says that no plaintext is needed any more: should the segment have to go
+// to another group, its chunks are there.
+func (pk *pack) sealed() {
+	for _, f := range pk.files {
+		f.room.release()
+		f.plain, f.room = nil, slabCut{}
+	}
+}
+
 // carry brings the files to a group as one segment, and returns that as it is
 // committed, once it is durable.
 func (k *Packer) carry(pk *pack) (segment *pb.Segment, err error) {
@@ -230,6 +240,8 @@ func (k *Packer) carry(pk *pack) (segment *pb.Segment, err error) {
 	if err := c.fill(s, session, memory, pk.layout, &tasks, fail); err != nil {
 		return nil, err
 	}
+	tasks.Wait()
+	pk.sealed()
 	if err := c.place(o); err != nil {
 		return nil, err
 	}

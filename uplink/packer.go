@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/cairnstorage/cairn/proto/pb"
+	"github.com/cairnstorage/cairn/uplink/internal/seal"
 )
 
 // MaxPacked is the largest content that a Packer stores with others, in bytes.
@@ -26,6 +27,7 @@ type Packer struct {
 	coding chan struct{} // see carrier
 	under  chan struct{} // holds a token for each pack being stored
 	limits packLimits
+	slabs  slabs
 
 	mu   sync.Mutex
 	open *pack // takes the next file
@@ -62,7 +64,14 @@ func (k *Packer) Add(bucket, key string, r io.Reader, o UploadOptions, done func
 	if err != nil {
 		return err
 	}
-	plain, more, err := readSmall(r, o.Size)
+	room := k.slabs.take(roomFor(o.Size))
+	plain, more, err := readSmall(r, room.bytes[:0])
+	if err == nil && !more && k.ctx.Err() == nil && len(plain) > seal.MaxInline {
+		room.keep(len(plain))
+	} else {
+		defer room.release()
+		room = slabCut{}
+	}
 	switch {
 	case err != nil:
 		return n.at(err, "upload")
@@ -73,19 +82,26 @@ func (k *Packer) Add(bucket, key string, r io.Reader, o UploadOptions, done func
 	}
 	f, err := k.p.newPackedFile(n, plain, o)
 	if err != nil {
+		room.release()
 		return n.at(err, "upload")
 	}
-	f.done = done
+	f.done, f.room = done, room
 	k.add(f)
 	return nil
 }
 
-// readSmall reads content that may be packed, or the beginning of more.
-func readSmall(r io.Reader, expected int64) (plain []byte, more bool, err error) {
+// roomFor is how many bytes content of the expected size may take, with one to
+// see the end.
+func roomFor(expected int64) int {
 	if expected < 0 || expected > MaxPacked {
 		expected = MaxPacked
 	}
-	plain = make([]byte, 0, expected+1) // and a byte to see the end
+	return int(expected) + 1
+}
+
+// readSmall reads content that may be packed, or the beginning of more, into the
+// room of plain as long as that is enough.
+func readSmall(r io.Reader, plain []byte) (_ []byte, more bool, err error) {
 	for len(plain) <= MaxPacked {
 		if len(plain) == cap(plain) {
 			plain = append(plain, 0)[:len(plain)]
@@ -219,6 +235,7 @@ func (k *Packer) commit(pk *pack, segments []*pb.Segment, files []*packedFile) e
 
 // settle tells what came of the files of a pack.
 func (k *Packer) settle(pk *pack) {
+	pk.sealed()
 	for _, f := range pk.files {
 		if f.err != nil {
 			f.err = f.name.at(f.err, "upload")

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cairnstorage/cairn/proto/erasure"
 	"github.com/cairnstorage/cairn/proto/wire"
@@ -61,10 +62,18 @@ type pool struct {
 	shares  int
 	free    []*buffer
 	waiting []*ticket
+
+	emptied  time.Time // when the last buffer in use came back
+	trimming bool      // trim will be called
 }
 
-// spareBuffers is how many free buffers a pool keeps that nobody uses.
-const spareBuffers = 64
+const (
+	// spareBuffers is how many free buffers a pool keeps when nobody has used any
+	// for spareTime: between packs, or small objects, memory is not given up only
+	// to be made anew.
+	spareBuffers = 64
+	spareTime    = time.Second
+)
 
 // newPool returns a pool of about so many bytes.
 func newPool(bytes int) *pool { return &pool{limit: bytes / bufferSize} }
@@ -209,9 +218,29 @@ func (p *pool) put(b *buffer) {
 	p.free = append(p.free, b)
 	p.serve()
 	if p.used == 0 && len(p.free) > spareBuffers {
-		clear(p.free[spareBuffers:])
-		p.free = p.free[:spareBuffers]
+		p.emptied = time.Now()
+		if !p.trimming {
+			p.trimming = true
+			time.AfterFunc(spareTime, p.trim)
+		}
 	}
+}
+
+// trim gives up what is more than spare, once that has not been used for a while.
+func (p *pool) trim() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.trimming = false
+	if p.used > 0 || len(p.free) <= spareBuffers {
+		return // the next end of use comes here again
+	}
+	if rest := spareTime - time.Since(p.emptied); rest > 0 {
+		p.trimming = true
+		time.AfterFunc(rest, p.trim)
+		return
+	}
+	clear(p.free[spareBuffers:])
+	p.free = p.free[:spareBuffers]
 }
 
 // serve grants what waiting shares can have: in the order they came, and out

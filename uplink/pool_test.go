@@ -115,3 +115,30 @@ func TestFairShares(t *testing.T) {
 		t.Error("closed shares count")
 	}
 }
+
+// TestPoolTrims: what nobody uses is kept for a while, and then given up.
+func TestPoolTrims(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool(4 * spareBuffers * bufferSize)
+		use := func() {
+			buffers := p.share().tryTake(2 * spareBuffers)
+			releaseAll(buffers)
+		}
+		free := func() int {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			return len(p.free)
+		}
+		for range 5 {
+			use()
+			time.Sleep(spareTime / 2)
+			if got := free(); got != 2*spareBuffers {
+				t.Fatalf("%d buffers are free between uses", got)
+			}
+		}
+		time.Sleep(spareTime)
+		if got := free(); got != spareBuffers {
+			t.Errorf("%d buffers are kept for nobody, want %d", got, spareBuffers)
+		}
+	})
+}

@@ -14,11 +14,12 @@ import (
 	"golang.org/x/term"
 )
 
-// The memory of transfers is bounded and reused, and what else there is on the
-// heap is little, so collecting it seldom is cheap until the limit nears.
+// The memory of transfers is bounded and reused, and has no pointers that a
+// collection would have to follow, so that collecting is cheap. It is done before
+// garbage is half as much as what is in use, and more often as the limit nears.
 const (
 	memoryLimit = 320 << 20
-	gcPercent   = 200
+	gcPercent   = 50
 )
 
 // grace is how long an interrupted command may take to undo what it began.
