@@ -85,14 +85,15 @@ const (
 	maxMessage    = 256<<10 + 1<<5 // room for the largest data frame
 )
 
-// newMuxer is yamux with windows and messages for bulk data. Its write timeout
-// has to let a whole message through a slow link.
+// newMuxer is yamux with windows and messages for bulk data. Its write timeout,
+// of which half may have passed, has to let a whole message through a slow link:
+// 9 KB/s will do.
 func newMuxer() *yamux.Transport {
 	muxer := *yamux.DefaultTransport
 	muxer.InitialStreamWindowSize = initialWindow
 	muxer.MaxStreamWindowSize = maxWindow
 	muxer.MaxMessageSize = maxMessage
-	muxer.ConnectionWriteTimeout = 30 * time.Second
+	muxer.ConnectionWriteTimeout = time.Minute
 	muxer.MaxIncomingStreams = math.MaxUint32 // the resource manager bounds them
 	muxer.LogOutput = io.Discard
 	return &muxer
