@@ -18,7 +18,7 @@ import (
 // What a pack holds at most: bytes of files, objects, and bytes of the request
 // that makes them appear, which the satellite takes in one transaction.
 const (
-	packBytes    = 16 << 20
+	packBytes    = 12 << 20
 	packObjects  = 1000
 	packMetadata = 3 << 20
 )
