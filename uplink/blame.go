@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"time"
 
 	"github.com/cairnstorage/cairn/proto/ident"
 	"github.com/cairnstorage/cairn/proto/merkle"
@@ -112,26 +111,4 @@ func (w *window) convict(slot int, err error) {
 		w.segment.blamed.add(w.node(slot), err)
 		w.segment.log.Warn("a node returned wrong data", "node", w.node(slot), "segment", w.segment.id, "slot", slot, "error", err)
 	}
-}
-
-// typical is how long pieces take, as a moving average. It is safe for
-// concurrent use.
-type typical struct {
-	mu   sync.Mutex
-	mean time.Duration
-}
-
-func (t *typical) add(d time.Duration) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.mean == 0 {
-		t.mean = d
-	}
-	t.mean += (d - t.mean) / 8
-}
-
-func (t *typical) get() time.Duration {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.mean
 }
