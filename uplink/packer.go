@@ -194,7 +194,7 @@ func (k *Packer) store(pk *pack) {
 }
 
 // checkBuckets finds out before much is sent for nothing that there is no such
-// bucket.
+// bucket, or no satellite.
 func (k *Packer) checkBuckets(pk *pack) {
 	k.checking.Lock()
 	defer k.checking.Unlock()
@@ -204,10 +204,11 @@ func (k *Packer) checkBuckets(pk *pack) {
 			continue
 		}
 		_, err := k.p.sat.ListObjects(k.ctx, &pb.ListObjectsRequest{Bucket: bucket, Limit: 1})
-		if errors.Is(err, ErrBucketNotFound) {
+		if errors.Is(err, ErrBucketNotFound) || errors.Is(err, ErrSatelliteUnreachable) {
 			pk.fail(err, func(f *packedFile) bool { return f.name.bucket == bucket })
+			continue
 		}
-		k.checked[bucket] = err == nil // should it go later, the commit tells
+		k.checked[bucket] = true // should it go later, or may not be listed, the commit tells
 	}
 }
 
