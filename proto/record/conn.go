@@ -30,17 +30,13 @@ type Conn struct {
 	receiving sync.Mutex
 	in        half
 	raw       *bufio.Reader
-	plain     []byte           // received and not yet read
-	buffer    *[maxBuffer]byte // has plain; nil: small is enough
+	plain     []byte  // received and not yet read
+	buffer    *[]byte // has plain; nil: small is enough
 	small     [smallRecord]byte
 }
 
-// smallRecord is what is received without a buffer of the pool, which is for
-// records that carry data.
+// smallRecord is what is received without a buffer of a pool.
 const smallRecord = 512
-
-// buffers hold records while they are sealed, sent, received and read.
-var buffers = sync.Pool{New: func() any { return new([maxBuffer]byte) }}
 
 // New takes over a connection on which both parties have said all else they had
 // to say.
@@ -63,11 +59,11 @@ func (c *Conn) Write(p []byte) (written int, err error) {
 	if len(p) == 0 || c.out.failed != nil {
 		return 0, c.out.failed
 	}
-	buffer := buffers.Get().(*[maxBuffer]byte)
-	defer buffers.Put(buffer)
+	buffer := takeBuffer(min(len(p), MaxPlain) + maxBuffer - MaxPlain)
+	defer giveBuffer(buffer)
 	for written < len(p) && c.out.failed == nil {
 		plain := p[written:min(len(p), written+MaxPlain)]
-		if c.out.failed = c.send(buffer, plain); c.out.failed == nil {
+		if c.out.failed = c.send((*buffer)[:0], plain); c.out.failed == nil {
 			written += len(plain)
 		}
 	}
@@ -76,9 +72,9 @@ func (c *Conn) Write(p []byte) (written int, err error) {
 
 // send sends plaintext as one record or, if it is large, as two: the header of a
 // message first, so that the peer, who reads that to learn where to put the
-// rest, can open the rest right there.
-func (c *Conn) send(buffer *[maxBuffer]byte, plain []byte) (err error) {
-	sealed := buffer[:0]
+// rest, can open the rest right there. They are sealed where there is room.
+func (c *Conn) send(room, plain []byte) (err error) {
+	sealed := room
 	if len(plain) > largePlain {
 		if sealed, err = c.out.seal(sealed, plain[:leadPlain]); err != nil {
 			return err
@@ -150,15 +146,15 @@ func (c *Conn) space(size int) []byte {
 	if size <= len(c.small) {
 		return c.small[:size]
 	}
-	c.buffer = buffers.Get().(*[maxBuffer]byte)
-	return c.buffer[:size]
+	c.buffer = takeBuffer(size)
+	return (*c.buffer)[:size]
 }
 
 // release gives back the buffer of a record that was read.
 func (c *Conn) release() {
 	c.plain = nil
 	if c.buffer != nil {
-		buffers.Put(c.buffer)
+		giveBuffer(c.buffer)
 		c.buffer = nil
 	}
 }
