@@ -35,8 +35,10 @@ type Conn struct {
 	small     [smallRecord]byte
 }
 
-// smallRecord is what is received without a buffer of a pool.
-const smallRecord = 512
+const (
+	smallRecord = 512  // what is received without a buffer of a pool
+	readBuffer  = 2048 // bytes of small records that are received by one read
+)
 
 // New takes over a connection on which both parties have said all else they had
 // to say.
@@ -49,7 +51,7 @@ func New(raw net.Conn, c Cipher, secrets Secrets) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Conn{Conn: raw, out: out, in: in, raw: bufio.NewReaderSize(raw, 2048)}, nil
+	return &Conn{Conn: raw, out: out, in: in, raw: bufio.NewReaderSize(raw, readBuffer)}, nil
 }
 
 // Write is io.Writer. What MaxPlain allows is sent by one write.

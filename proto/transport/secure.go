@@ -43,9 +43,7 @@ func (t *secureTransport) SecureInbound(ctx context.Context, insecure net.Conn, 
 	if err != nil {
 		return nil, err
 	}
-	return takeOver(insecure, conn, func(client, server record.Secret) record.Secrets {
-		return record.Secrets{Send: server, Receive: client}
-	})
+	return takeOver(insecure, conn, false)
 }
 
 // SecureOutbound is sec.SecureTransport.
@@ -54,13 +52,12 @@ func (t *secureTransport) SecureOutbound(ctx context.Context, insecure net.Conn,
 	if err != nil {
 		return nil, err
 	}
-	return takeOver(insecure, conn, func(client, server record.Secret) record.Secrets {
-		return record.Secrets{Send: client, Receive: server}
-	})
+	return takeOver(insecure, conn, true)
 }
 
-// takeOver goes on with records where a handshake has ended.
-func takeOver(raw net.Conn, done sec.SecureConn, assign func(client, server record.Secret) record.Secrets) (_ sec.SecureConn, err error) {
+// takeOver goes on with records where a handshake has ended, as its client or
+// its server.
+func takeOver(raw net.Conn, done sec.SecureConn, asClient bool) (_ sec.SecureConn, err error) {
 	defer func() {
 		if err != nil {
 			raw.Close()
@@ -71,14 +68,17 @@ func takeOver(raw net.Conn, done sec.SecureConn, assign func(client, server reco
 	if !ok {
 		return nil, fmt.Errorf("unknown cipher suite %s", tls.CipherSuiteName(state.CipherSuite))
 	}
-	var client, server record.Secret
-	exported, err := state.ExportKeyingMaterial(exporterLabel, nil, len(client)+len(server))
+	const size = len(record.Secret{})
+	exported, err := state.ExportKeyingMaterial(exporterLabel, nil, 2*size)
 	if err != nil {
 		return nil, err
 	}
-	copy(client[:], exported)
-	copy(server[:], exported[len(client):])
-	records, err := record.New(raw, suite, assign(client, server))
+	// The client's secret comes first.
+	secrets := record.Secrets{Send: record.Secret(exported[:size]), Receive: record.Secret(exported[size:])}
+	if !asClient {
+		secrets.Send, secrets.Receive = secrets.Receive, secrets.Send
+	}
+	records, err := record.New(raw, suite, secrets)
 	if err != nil {
 		return nil, err
 	}

@@ -17,7 +17,8 @@ import (
 //
 //	magic (4) ‖ payload length u32be ‖ seq u64be ‖ CRC-32C u32be ‖ payload
 //
-// and perhaps with zeros, which are room for more. The record's CRC covers the store id, length, seq and payload.
+// and perhaps with zeros, which are room for more. The record's CRC covers the
+// store id, length, seq and payload.
 const (
 	logMagic      = "cairnlog"
 	logVersion    = 1
