@@ -8,9 +8,14 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"github.com/cairnstorage/cairn/proto/daemon"
 )
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "run" {
+		daemon.Unhurried()
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr, getenv: os.Getenv, readSecret: readSecret}
