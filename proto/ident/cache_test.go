@@ -6,6 +6,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/cairnstorage/cairn/proto/internal/comb"
 	"github.com/cairnstorage/cairn/proto/internal/golden"
 )
 
@@ -25,7 +26,7 @@ func TestFrequentSignersAreKnown(t *testing.T) {
 	key, msg := testKey("a"), []byte("message")
 	sig := key.signBytes(msg)
 	for range often {
-		if verify(c, key.ID(), []byte("other message"), sig) {
+		if isValid(c, key.ID(), []byte("other message"), sig) {
 			t.Fatal("a bad signature is accepted")
 		}
 	}
@@ -33,14 +34,14 @@ func TestFrequentSignersAreKnown(t *testing.T) {
 		t.Error("a signer is known by signatures that are not its own")
 	}
 	for range often {
-		if !verify(c, key.ID(), msg, sig) {
+		if !isValid(c, key.ID(), msg, sig) {
 			t.Fatal("a good signature is refused")
 		}
 	}
 	if c.get(key.ID()) == nil {
 		t.Error("a frequent signer is not known")
 	}
-	if verify(c, key.ID(), []byte("other message"), sig) {
+	if isValid(c, key.ID(), []byte("other message"), sig) {
 		t.Error("a bad signature of a known signer is accepted")
 	}
 }
@@ -50,12 +51,12 @@ func TestWhatIsNoKeyIsNotKept(t *testing.T) {
 	var id ID
 	for i := 0; ; i++ {
 		id = ID{0: byte(i)}
-		if _, err := expand(id); err != nil {
+		if _, err := comb.NewTable((*[IDSize]byte)(&id)); err != nil {
 			break
 		}
 	}
 	c.admit(id, 0)
-	if c.get(id) != nil || verify(c, id, nil, golden.Bytes("signature", SignatureSize)) {
+	if c.get(id) != nil || isValid(c, id, nil, golden.Bytes("signature", SignatureSize)) {
 		t.Error("an id that is no point is kept")
 	}
 }
@@ -108,10 +109,10 @@ func TestKeysAtTheSameTime(t *testing.T) {
 			for i := range 500 {
 				key, msg := signer((i+worker)%16), []byte{byte(i)}
 				sig := key.signBytes(msg)
-				if !verify(c, key.ID(), msg, sig) {
+				if !isValid(c, key.ID(), msg, sig) {
 					t.Error("a good signature is refused")
 				}
-				if verify(c, signer((i+worker+1)%16).ID(), msg, sig) {
+				if isValid(c, signer((i+worker+1)%16).ID(), msg, sig) {
 					t.Error("a signature of another is accepted")
 				}
 			}
@@ -127,13 +128,24 @@ func BenchmarkVerify(b *testing.B) {
 	known.admit(key.ID(), 0)
 	b.Run("known", func(b *testing.B) {
 		for b.Loop() {
-			verify(known, key.ID(), msg, sig)
+			isValid(known, key.ID(), msg, sig)
+		}
+	})
+	b.Run("eight known", func(b *testing.B) {
+		var eight []message
+		for i := range 8 {
+			key := signer(i)
+			known.admit(key.ID(), 0)
+			eight = append(eight, message{key.ID(), msg, key.signBytes(msg)})
+		}
+		for b.Loop() {
+			verify(known, eight)
 		}
 	})
 	b.Run("stranger", func(b *testing.B) {
 		strangers := newKeyCache(1)
 		for b.Loop() {
-			verify(strangers, key.ID(), msg, sig)
+			isValid(strangers, key.ID(), msg, sig)
 			strangers.sets[0] = keySet{}
 		}
 	})
