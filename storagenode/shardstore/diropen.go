@@ -127,6 +127,7 @@ func (d *dir) openIndex() error {
 	if d.index, err = openIndex(path, false); err != nil {
 		return err
 	}
+	d.index.room = func() error { return d.hasFree(d.indexFloor()) }
 	if err := d.index.checkIdentity(d.identity, isNew); err != nil {
 		return err
 	}
@@ -137,6 +138,7 @@ func (d *dir) openIndex() error {
 func (d *dir) release() error {
 	var errs []error
 	if d.index != nil {
+		d.index.stop()
 		// Badger writes what it holds in memory; see setReserve. Without
 		// that, it finds it in its log at the next start.
 		if d.hasFree(d.indexFloor()) == nil {

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	"github.com/cairnstorage/cairn/storagenode/internal/durable"
 	"github.com/dgraph-io/badger/v4"
@@ -21,28 +23,36 @@ import (
 // are in the index and so never say more than it holds.
 type index struct {
 	path string
-	db   *badger.DB
+	*tidier
+
+	mu     sync.RWMutex // held while db is used; locked to put another in its place
+	db     *badger.DB   // nil: it could not be opened again
+	broken error        // why
 }
 
-// openIndex opens the index in path, or makes it. Badger panics over some
-// kinds of damage.
-func openIndex(path string, readOnly bool) (x *index, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("%w: %s: %v", ErrIndex, path, p)
-		}
-	}()
+// openIndex opens the index in path, or makes it.
+func openIndex(path string, readOnly bool) (*index, error) {
 	if err := checkTables(path); err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrIndex, path, err)
 	}
 	if err := dropEmptyLogs(path); err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrIndex, path, err)
 	}
-	db, err := badger.Open(indexOptions(path).WithReadOnly(readOnly))
+	db, err := openBadger(indexOptions(path).WithReadOnly(readOnly))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrIndex, path, err)
 	}
-	return &index{path: path, db: db}, nil
+	return &index{path: path, tidier: newTidier(), db: db}, nil
+}
+
+// openBadger is badger.Open, which panics over some kinds of damage.
+func openBadger(options badger.Options) (db *badger.DB, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%v", p)
+		}
+	}()
+	return badger.Open(options)
 }
 
 // dropEmptyLogs removes what is left of a log that Badger was removing when the
@@ -65,7 +75,7 @@ func dropEmptyLogs(path string) error {
 	return nil
 }
 
-// indexOptions keep Badger small.
+// indexOptions keep Badger small, and quiet: nothing is compacted (see tidier).
 func indexOptions(path string) badger.Options {
 	return badger.DefaultOptions(path).
 		WithLogger(nil).
@@ -76,8 +86,8 @@ func indexOptions(path string) badger.Options {
 		WithValueThreshold(64 << 10).
 		WithNumMemtables(2).
 		WithNumLevelZeroTables(3).
-		WithNumLevelZeroTablesStall(5).
-		WithNumCompactors(2).
+		WithNumLevelZeroTablesStall(math.MaxInt).
+		WithNumCompactors(0).
 		WithNumGoroutines(1).
 		WithValueLogFileSize(1 << 20). // stays empty: no value is that large
 		WithCompression(options.None).
@@ -85,11 +95,35 @@ func indexOptions(path string) badger.Options {
 		WithChecksumVerificationMode(options.OnBlockRead)
 }
 
-func (x *index) close() error { return x.db.Close() }
+func (x *index) close() error {
+	x.tidier.stop()
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.db == nil {
+		return x.broken
+	}
+	return x.db.Close()
+}
+
+// use gives f the database.
+func (x *index) use(f func(*badger.DB) error) error {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	err := x.broken
+	if x.db != nil {
+		err = f(x.db)
+	}
+	if err != nil {
+		return fmt.Errorf("index %s: %w", x.path, err)
+	}
+	return nil
+}
 
 // sync makes all that was written durable, in the order it was written:
 // db.Sync would leave out a table of the moment that is just being flushed.
 func (x *index) sync() error {
+	x.mu.RLock() // a database that is being closed syncs what it has by itself
+	defer x.mu.RUnlock()
 	names, err := filepath.Glob(filepath.Join(x.path, "*.mem"))
 	if err != nil {
 		return err
@@ -112,18 +146,15 @@ func (x *index) sync() error {
 
 // update runs f in a transaction. Only one runs at a time.
 func (x *index) update(f func(*badger.Txn) error) error {
-	if err := x.db.Update(f); err != nil {
-		return fmt.Errorf("index %s: %w", x.path, err)
-	}
-	return nil
+	return x.use(func(db *badger.DB) error {
+		defer x.tidyIfDue(db)
+		return db.Update(f)
+	})
 }
 
 // view runs f in a transaction that reads.
 func (x *index) view(f func(*badger.Txn) error) error {
-	if err := x.db.View(f); err != nil {
-		return fmt.Errorf("index %s: %w", x.path, err)
-	}
-	return nil
+	return x.use(func(db *badger.DB) error { return db.View(f) })
 }
 
 // read gives the value of a key to f and reports whether there is one.

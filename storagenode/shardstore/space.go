@@ -80,5 +80,5 @@ func (d *dir) writeFloor() int64 { return d.reserve / 4 * 3 }
 
 // indexFloor is what must be free for the index to be touched at all: by
 // default at least 32 MiB, as much as its newest tables may take up before they
-// are merged, and it waits for that.
+// are merged.
 func (d *dir) indexFloor() int64 { return d.reserve / 2 }
