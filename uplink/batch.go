@@ -116,13 +116,7 @@ func (b *batch) row(row int, chunks [][]byte) [][]byte {
 
 // hash appends what each chunk of a stripe adds to the tree of its shard: a chunk
 // is a subtree of its own, so that stripes can be hashed in any order.
-func (b *batch) hash(chunks [][]byte, hasher *merkle.Hasher) {
-	for _, chunk := range chunks {
-		hasher.Reset()
-		hasher.Write(chunk)
-		b.hashes = append(b.hashes, hasher.Root())
-	}
-}
+func (b *batch) hash(chunks [][]byte) { b.hashes = merkle.AppendRoots(b.hashes, chunks) }
 
 // release lets go of the buffers of slots from on.
 func (b *batch) release(from int) { releaseAll(b.buffers[from:]) }

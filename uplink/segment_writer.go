@@ -113,7 +113,6 @@ func (s *segmentWriter) carry(index int, b *batch) error {
 // code seals the data chunks of a batch, computes its parity chunks and hashes
 // them all, stripe by stripe so that the bytes stay in the cache.
 func (s *segmentWriter) code(b *batch) error {
-	hasher := merkle.NewHasher(erasure.ChunkSize)
 	chunks := make([][]byte, 0, s.scheme.Total)
 	for row := range b.stripes {
 		chunks = b.row(row, chunks[:0])
@@ -121,7 +120,7 @@ func (s *segmentWriter) code(b *batch) error {
 		if err := s.coder.Encode(chunks); err != nil {
 			return fmt.Errorf("code stripe %d: %w", b.first+row, err)
 		}
-		b.hash(chunks, hasher)
+		b.hash(chunks)
 	}
 	return nil
 }

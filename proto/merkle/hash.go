@@ -24,8 +24,7 @@ const (
 	// SubtreeSize is how many bytes of a shard each retained hash stands for.
 	SubtreeSize = subtreeLeaves * LeafSize
 
-	subtreeLevels = 4
-	subtreeLeaves = 1 << subtreeLevels
+	subtreeLeaves = 16
 )
 
 // What is hashed begins with a byte that says what it is, so that one kind can
@@ -91,15 +90,41 @@ func hashNode(left, right *Hash) Hash {
 // hashTree is the root of the tree whose leaves, or whole equal subtrees, have
 // the given hashes. Without any it is the hash of nothing.
 func hashTree(hashes []Hash) Hash {
-	switch len(hashes) {
-	case 0:
-		return sha256.Sum256(nil)
-	case 1:
-		return hashes[0]
+	if len(hashes) <= subtreeLeaves {
+		var few [subtreeLeaves]Hash
+		return foldTree(few[:copy(few[:], hashes)])
 	}
 	mid := split(len(hashes))
 	left, right := hashTree(hashes[:mid]), hashTree(hashes[mid:])
 	return hashNode(&left, &right)
+}
+
+// foldTree is hashTree for no more hashes than a subtree has leaves, in the place
+// of which it puts others. Each level has the nodes over two of the level below,
+// and what is left over there.
+func foldTree(hashes []Hash) Hash {
+	if len(hashes) == 0 {
+		return sha256.Sum256(nil)
+	}
+	var (
+		children [subtreeLeaves / 2][2 * HashSize]byte
+		messages [subtreeLeaves / 2][]byte
+	)
+	for len(hashes) > 1 {
+		nodes := len(hashes) / 2
+		for i := range nodes {
+			copy(children[i][:], hashes[2*i][:])
+			copy(children[i][HashSize:], hashes[2*i+1][:])
+			messages[i] = children[i][:]
+		}
+		hashEqual(hashes, nodePrefix, messages[:nodes])
+		if len(hashes)%2 == 1 {
+			hashes[nodes] = hashes[len(hashes)-1]
+			nodes++
+		}
+		hashes = hashes[:nodes]
+	}
+	return hashes[0]
 }
 
 // split is how many of n > 1 leaves are under the left child: the greatest

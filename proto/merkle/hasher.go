@@ -2,6 +2,7 @@ package merkle
 
 import (
 	"hash"
+	"slices"
 
 	"github.com/cairnstorage/cairn/proto/erasure"
 	"github.com/minio/sha256-simd"
@@ -14,7 +15,7 @@ type Hasher struct {
 	leaf     hash.Hash           // over the prefix and the bytes of the open leaf
 	fill     int                 // bytes in the open leaf, less than LeafSize
 	count    int                 // whole leaves in the open subtree, less than subtreeLeaves
-	left     [subtreeLevels]Hash // [i]: root of 2^i leaves that awaits its right sibling, if bit i of count is set
+	leaves   [subtreeLeaves]Hash // of the whole leaves in the open subtree
 	subtrees []Hash              // the whole subtrees
 	size     int64
 	sum      [HashSize]byte // scratch, so that none is allocated for each leaf
@@ -43,9 +44,10 @@ func (h *Hasher) Size() int64 { return h.size }
 func (h *Hasher) Write(p []byte) (int, error) {
 	h.size += int64(len(p))
 	for rest := p; len(rest) > 0; {
-		if canLanes && h.fill == 0 && h.count == 0 && len(rest) >= SubtreeSize {
-			h.subtrees = append(h.subtrees, subtreeRoot((*[SubtreeSize]byte)(rest)))
-			rest = rest[SubtreeSize:]
+		if whole := min(len(rest)/LeafSize, subtreeLeaves-h.count); h.fill == 0 && choose(whole) != single {
+			hashLeaves(h.leaves[h.count:], rest[:whole*LeafSize])
+			rest = rest[whole*LeafSize:]
+			h.addLeaves(whole)
 			continue
 		}
 		if h.fill == 0 {
@@ -56,21 +58,21 @@ func (h *Hasher) Write(p []byte) (int, error) {
 		h.fill += n
 		rest = rest[n:]
 		if h.fill == LeafSize {
-			h.closeLeaf()
+			h.leaves[h.count] = h.leafHash()
+			h.fill = 0
+			h.addLeaves(1)
 		}
 	}
 	return len(p), nil
 }
 
-// subtreeRoot is the root of a whole subtree.
-func subtreeRoot(leaves *[SubtreeSize]byte) Hash {
-	hashes := leafLanes(leaves)
-	for n := len(hashes); n > 1; n /= 2 {
-		for i := range n / 2 {
-			hashes[i] = hashNode(&hashes[2*i], &hashes[2*i+1])
-		}
+// addLeaves counts leaves that have been hashed.
+func (h *Hasher) addLeaves(n int) {
+	h.count += n
+	if h.count == subtreeLeaves {
+		h.subtrees = append(h.subtrees, foldTree(h.leaves[:]))
+		h.count = 0
 	}
-	return hashes[0]
 }
 
 func (h *Hasher) openLeaf() {
@@ -85,51 +87,19 @@ func (h *Hasher) leafHash() Hash {
 	return h.sum
 }
 
-// closeLeaf joins the open leaf with all that waited for it.
-func (h *Hasher) closeLeaf() {
-	root := h.leafHash()
-	h.fill = 0
-	level := 0
-	for ; h.count>>level&1 == 1; level++ {
-		root = hashNode(&h.left[level], &root)
-	}
-	h.count++
-	if h.count < subtreeLeaves {
-		h.left[level] = root
-		return
-	}
-	h.subtrees = append(h.subtrees, root)
-	h.count = 0
-}
-
 // Subtrees is the hash of every 64 KiB of the shard so far, the last of which
 // may stand for less. The slice is valid until the next Write or Reset.
 func (h *Hasher) Subtrees() []Hash {
 	if h.count == 0 && h.fill == 0 {
 		return h.subtrees
 	}
-	return append(h.subtrees, h.openSubtree())
-}
-
-// openSubtree is the root of the leaves since the last whole subtree, of which
-// there is at least a part of one.
-func (h *Hasher) openSubtree() Hash {
-	var root Hash
-	some := h.fill > 0
-	if some {
-		root = h.leafHash()
+	leaves := h.leaves
+	count := h.count
+	if h.fill > 0 {
+		leaves[count] = h.leafHash()
+		count++
 	}
-	for level := range h.left {
-		if h.count>>level&1 == 0 {
-			continue
-		}
-		if some {
-			root = hashNode(&h.left[level], &root)
-		} else {
-			root, some = h.left[level], true
-		}
-	}
-	return root
+	return append(h.subtrees, foldTree(leaves[:count]))
 }
 
 // Root is the root of the shard so far. Writing may go on after it.
@@ -140,28 +110,79 @@ func RootOfSubtrees(subtrees []Hash) Hash { return hashTree(subtrees) }
 
 // ShardRoot is the root of a shard that is in memory as a whole.
 func ShardRoot(data []byte) Hash {
-	h := NewHasher(int64(len(data)))
-	h.Write(data)
-	return h.Root()
+	if len(data) <= SubtreeSize {
+		return subtreeRoot(data)
+	}
+	subtrees := make([]Hash, 0, (len(data)+SubtreeSize-1)/SubtreeSize)
+	for some := range slices.Chunk(data, SubtreeSize) {
+		subtrees = append(subtrees, subtreeRoot(some))
+	}
+	return RootOfSubtrees(subtrees)
 }
 
-// hashLeaves is the hash of each leaf in data, which begins with a leaf.
-func hashLeaves(data []byte) []Hash {
-	h := NewHasher(0)
-	hashes := make([]Hash, 0, LeafCount(int64(len(data))))
-	for canLanes && len(data) >= SubtreeSize {
-		some := leafLanes((*[SubtreeSize]byte)(data))
-		hashes = append(hashes, some[:]...)
-		data = data[SubtreeSize:]
+// subtreeRoot is the root of a subtree, or of as much of it as the shard has.
+func subtreeRoot(data []byte) Hash {
+	var leaves [subtreeLeaves]Hash
+	count := LeafCount(int64(len(data)))
+	hashLeaves(leaves[:count], data)
+	return foldTree(leaves[:count])
+}
+
+// AppendRoots appends the root of each of several shards, or subtrees of them, to
+// roots. All have one length, so that short ones, too, can be hashed together.
+func AppendRoots(roots []Hash, shards [][]byte) []Hash {
+	for some := range slices.Chunk(shards, maxLanes) {
+		if len(some[0]) < SubtreeSize {
+			roots = appendSmallRoots(roots, some)
+			continue
+		}
+		for _, shard := range some {
+			roots = append(roots, ShardRoot(shard))
+		}
 	}
-	for len(data) > 0 {
-		n := min(len(data), LeafSize)
-		h.openLeaf()
-		h.leaf.Write(data[:n])
-		hashes = append(hashes, h.leafHash())
-		data = data[n:]
+	return roots
+}
+
+// appendSmallRoots is AppendRoots for as many shards as there can be lanes, of less
+// than a whole subtree.
+func appendSmallRoots(roots []Hash, shards [][]byte) []Hash {
+	var (
+		leaves   [subtreeLeaves][maxLanes]Hash
+		messages [maxLanes][]byte
+		column   [subtreeLeaves]Hash
+	)
+	size := len(shards[0])
+	count := LeafCount(int64(size))
+	for i := range count {
+		for j, shard := range shards {
+			messages[j] = shard[i*LeafSize : min((i+1)*LeafSize, size)]
+		}
+		hashEqual(leaves[i][:], leafPrefix, messages[:len(shards)])
 	}
-	return hashes
+	for j := range shards {
+		for i := range count {
+			column[i] = leaves[i][j]
+		}
+		roots = append(roots, foldTree(column[:count]))
+	}
+	return roots
+}
+
+// hashLeaves puts the hash of each leaf in data, which begins with a leaf, into
+// hashes.
+func hashLeaves(hashes []Hash, data []byte) {
+	var some [subtreeLeaves][]byte
+	for len(data) >= LeafSize {
+		n := min(len(data)/LeafSize, subtreeLeaves)
+		for i := range n {
+			some[i] = data[i*LeafSize:][:LeafSize]
+		}
+		hashEqual(hashes, leafPrefix, some[:n])
+		hashes, data = hashes[n:], data[n*LeafSize:]
+	}
+	if len(data) > 0 {
+		hashes[0] = hashOne(leafPrefix, data)
+	}
 }
 
 // LeafCount is the number of leaves in a shard of size bytes.

@@ -3,61 +3,88 @@ package merkle
 import (
 	"encoding/binary"
 
-	"golang.org/x/sys/cpu"
+	"github.com/klauspost/cpuid/v2"
 )
 
-// canLanes tells whether this machine hashes the leaves of a whole subtree at
-// once, in less than half the time that it takes one by one with the
-// instructions made for SHA-256.
-var canLanes = cpu.X86.HasAVX512F && cpu.X86.HasAVX512BW
-
-const (
-	// lanes is how many messages are hashed at once.
-	lanes = 16
-	// block is the bytes that SHA-256 takes in at a time.
-	block = 64
-
-	leafHead  = block - 1                     // bytes of a leaf that make a block with the prefix
-	leafWhole = (LeafSize - leafHead) / block // blocks after it
-	leafTail  = (LeafSize - leafHead) % block // bytes after them
-)
-
-// hashLanes takes so many blocks, at least one, of each of sixteen messages into
-// their states, of which it has word by word that of every lane. Messages lie
-// stride bytes apart.
-//
-//go:noescape
-func hashLanes(states *[8][lanes]uint32, data *byte, stride, blocks int)
-
-// leafLanes is the hashes of the leaves of a whole subtree.
-func leafLanes(leaves *[SubtreeSize]byte) (hashes [subtreeLeaves]Hash) {
-	var states [8][lanes]uint32
-	for word := range states {
-		for lane := range states[word] {
-			states[word][lane] = firstState[word]
+// detectMethods is the methods that this machine has and gains by. Two messages
+// in turn are done sooner than eight with AVX2.
+func detectMethods() (found []method) {
+	for _, m := range []method{sixteen, pair, eight} {
+		if m.supported() && !(m == eight && pair.supported()) {
+			found = append(found, m)
 		}
 	}
-	var edge [lanes][block]byte
-	for lane := range edge {
-		edge[lane][0] = leafPrefix
-		copy(edge[lane][1:], leaves[lane*LeafSize:][:leafHead])
-	}
-	hashLanes(&states, &edge[0][0], block, 1)
-	hashLanes(&states, &leaves[leafHead], LeafSize, leafWhole)
-	edge = [lanes][block]byte{}
-	for lane := range edge {
-		copy(edge[lane][:], leaves[(lane+1)*LeafSize-leafTail:][:leafTail])
-		edge[lane][leafTail] = 0x80
-		binary.BigEndian.PutUint64(edge[lane][block-8:], 8*(1+LeafSize))
-	}
-	hashLanes(&states, &edge[0][0], block, 1)
-	for word := range states {
-		for lane := range hashes {
-			binary.BigEndian.PutUint32(hashes[lane][4*word:], states[word][lane])
-		}
-	}
-	return hashes
+	return found
 }
+
+// supported tells whether this machine has the instructions.
+func (m method) supported() bool {
+	switch m {
+	case pair:
+		return cpuid.CPU.Supports(cpuid.SHA, cpuid.SSSE3)
+	case eight:
+		return cpuid.CPU.Supports(cpuid.AVX2)
+	case sixteen:
+		return cpuid.CPU.Supports(cpuid.AVX512F, cpuid.AVX512BW)
+	}
+	return m == single
+}
+
+// The words of state of the lanes lie as their routine wants them: those of a pair
+// message by message and in an order of their own, otherwise each word of all
+// lanes together.
+
+// pairOrder is where the words of a message of a pair lie.
+var pairOrder = [8]int{3, 2, 7, 6, 1, 0, 5, 4}
+
+// begin gives each lane the state in which a message begins.
+func (m method) begin(states []uint32) {
+	if m == pair {
+		for word, at := range pairOrder {
+			states[at], states[8+at] = firstState[word], firstState[word]
+		}
+		return
+	}
+	for word, value := range firstState {
+		for lane := range int(m) {
+			states[word*int(m)+lane] = value
+		}
+	}
+}
+
+// take takes in so many blocks, at least one, of each lane's message.
+func (m method) take(states []uint32, starts *[maxLanes]*byte, blocks int) {
+	switch m {
+	case pair:
+		hash2(&states[0], starts, blocks)
+	case eight:
+		hash8(&states[0], starts, blocks)
+	case sixteen:
+		hash16(&states[0], starts, blocks)
+	}
+}
+
+// sum is the hash of the message in a lane, all of which has been taken in.
+func (m method) sum(states []uint32, lane int, hash *Hash) {
+	if m == pair {
+		for word, at := range pairOrder {
+			binary.BigEndian.PutUint32(hash[4*word:], states[8*lane+at])
+		}
+		return
+	}
+	for word := range 8 {
+		binary.BigEndian.PutUint32(hash[4*word:], states[word*int(m)+lane])
+	}
+}
+
+//go:noescape
+func hash2(states *uint32, messages *[maxLanes]*byte, blocks int)
+
+//go:noescape
+func hash8(states *uint32, messages *[maxLanes]*byte, blocks int)
+
+//go:noescape
+func hash16(states *uint32, messages *[maxLanes]*byte, blocks int)
 
 // swapBytes turns round the bytes of each word of a quarter of a register.
 var swapBytes = [16]byte{3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12}

@@ -2,11 +2,12 @@
 
 package merkle
 
-// canLanes tells whether this machine hashes the leaves of a whole subtree at
-// once.
-const canLanes = false
+func detectMethods() []method { return nil }
 
-// leafLanes is the hashes of the leaves of a whole subtree.
-func leafLanes(*[SubtreeSize]byte) [subtreeLeaves]Hash {
-	panic("merkle: leafLanes where it is not to be had")
-}
+func (m method) supported() bool { return m == single }
+
+func (method) begin([]uint32) { panic("merkle: no lanes on this machine") }
+
+func (method) take([]uint32, *[maxLanes]*byte, int) {}
+
+func (method) sum([]uint32, int, *Hash) {}

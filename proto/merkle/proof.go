@@ -70,7 +70,8 @@ func Prove(l erasure.Layout, slot int, shardRoots, subtrees []Hash, first, count
 		return Proof{}, fmt.Errorf("%w: window of %d bytes, %d subtrees, %d shard roots", ErrCorrupt,
 			len(window), len(subtrees), len(shardRoots))
 	}
-	s.leaves = hashLeaves(window)
+	s.leaves = make([]Hash, LeafCount(length))
+	hashLeaves(s.leaves, window)
 	if !s.intact() {
 		return Proof{}, ErrCorrupt
 	}
@@ -99,7 +100,8 @@ func VerifyProof(root Hash, l erasure.Layout, slot, first, count int, leaves []b
 	if int64(len(leaves)) != length {
 		return fmt.Errorf("%w: %d bytes of leaves instead of %d", ErrProof, len(leaves), length)
 	}
-	hashes := hashLeaves(leaves)
+	hashes := make([]Hash, count)
+	hashLeaves(hashes, leaves)
 	inShard := verifier{first: first, end: first + count, path: p.Path,
 		hash: func(lo, hi int) Hash { return hashTree(hashes[lo-first : hi-first]) }}
 	shardRoot := inShard.walk(0, LeafCount(l.ShardSize()))

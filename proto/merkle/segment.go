@@ -48,17 +48,16 @@ func VerifyShardRoots(root Hash, l erasure.Layout, shardRoots []Hash) error {
 // hashSlots is the hash of each leaf of the tree over the shard roots.
 func hashSlots(shardRoots []Hash) []Hash {
 	hashes := make([]Hash, len(shardRoots))
+	messages := make([][]byte, len(shardRoots))
 	for i := range shardRoots {
-		hashes[i] = hashSlot(&shardRoots[i])
+		messages[i] = shardRoots[i][:]
 	}
+	hashEqual(hashes, leafPrefix, messages)
 	return hashes
 }
 
 func hashSlot(shardRoot *Hash) Hash {
-	var msg [1 + HashSize]byte
-	msg[0] = leafPrefix
-	copy(msg[1:], shardRoot[:])
-	return sha256.Sum256(msg[:])
+	return hashOne(leafPrefix, shardRoot[:])
 }
 
 // hashSegment binds the root over the shard roots to the layout.

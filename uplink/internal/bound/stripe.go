@@ -52,7 +52,7 @@ type stripe struct {
 	chunks  [][]byte
 	lossy   [][]byte // the chunks without those that are to be decoded
 	spare   [][]byte
-	hashers []*merkle.Hasher
+	roots   []merkle.Hash
 	shard   *merkle.Hasher // of a shard that grows as it arrives
 }
 
@@ -65,14 +65,12 @@ func newStripe(coder *erasure.Coder) *stripe {
 		chunks:  make([][]byte, coder.Total()),
 		lossy:   make([][]byte, coder.Total()),
 		spare:   make([][]byte, coder.Total()),
-		hashers: make([]*merkle.Hasher, coder.Total()),
 		shard:   merkle.NewHasher(wire.MaxData),
 	}
 	rand.Read(s.plain)
 	for i := range s.chunks {
 		s.chunks[i] = make([]byte, erasure.ChunkSize)
 		s.spare[i] = make([]byte, 0, erasure.ChunkSize)
-		s.hashers[i] = merkle.NewHasher(erasure.ChunkSize)
 	}
 	return s
 }
@@ -99,11 +97,7 @@ func (s *stripe) seal() error {
 func (s *stripe) code() error { return s.coder.Encode(s.chunks) }
 
 func (s *stripe) hash() error {
-	for i, chunk := range s.chunks {
-		s.hashers[i].Reset()
-		s.hashers[i].Write(chunk)
-		s.hashers[i].Root()
-	}
+	s.roots = merkle.AppendRoots(s.roots[:0], s.chunks)
 	return nil
 }
 

@@ -43,11 +43,11 @@
 	VPADDD     Z24, w0, w0; \
 	VPADDD     Z27, w0, w0
 
-// LOAD takes in a block of the next message and goes on to the one after it.
-#define LOAD(w) \
-	VMOVDQU32 (SI), w; \
-	VPSHUFB   Z31, w, w; \
-	ADDQ      BX, SI
+// LOAD takes in a block of the message of a lane.
+#define LOAD(lane, w) \
+	MOVQ      (lane*8)(DI), SI; \
+	VMOVDQU32 (SI)(BX*1), w; \
+	VPSHUFB   Z31, w, w
 
 // WORDS transposes the words of four messages within their quarters.
 #define WORDS(a, b, c, d) \
@@ -71,12 +71,12 @@
 	VSHUFI32X4 $0xdd, Z26, Z24, c; \
 	VSHUFI32X4 $0xdd, Z27, Z25, d
 
-// func hashLanes(states *[8][lanes]uint32, data *byte, stride, blocks int)
-TEXT ·hashLanes(SB), NOSPLIT, $0-32
+// func hash16(states *uint32, messages *[maxLanes]*byte, blocks int)
+TEXT ·hash16(SB), NOSPLIT, $0-24
 	MOVQ states+0(FP), DX
-	MOVQ data+8(FP), DI
-	MOVQ stride+16(FP), BX
-	MOVQ blocks+24(FP), CX
+	MOVQ messages+8(FP), DI
+	MOVQ blocks+16(FP), CX
+	XORQ BX, BX
 
 	VBROADCASTI32X4 ·swapBytes(SB), Z31
 
@@ -90,23 +90,22 @@ TEXT ·hashLanes(SB), NOSPLIT, $0-32
 	VMOVDQU32 448(DX), Z7
 
 block:
-	MOVQ DI, SI
-	LOAD(Z8)
-	LOAD(Z9)
-	LOAD(Z10)
-	LOAD(Z11)
-	LOAD(Z12)
-	LOAD(Z13)
-	LOAD(Z14)
-	LOAD(Z15)
-	LOAD(Z16)
-	LOAD(Z17)
-	LOAD(Z18)
-	LOAD(Z19)
-	LOAD(Z20)
-	LOAD(Z21)
-	LOAD(Z22)
-	LOAD(Z23)
+	LOAD(0, Z8)
+	LOAD(1, Z9)
+	LOAD(2, Z10)
+	LOAD(3, Z11)
+	LOAD(4, Z12)
+	LOAD(5, Z13)
+	LOAD(6, Z14)
+	LOAD(7, Z15)
+	LOAD(8, Z16)
+	LOAD(9, Z17)
+	LOAD(10, Z18)
+	LOAD(11, Z19)
+	LOAD(12, Z20)
+	LOAD(13, Z21)
+	LOAD(14, Z22)
+	LOAD(15, Z23)
 	WORDS(Z8, Z9, Z10, Z11)
 	WORDS(Z12, Z13, Z14, Z15)
 	WORDS(Z16, Z17, Z18, Z19)
@@ -189,7 +188,7 @@ rounds:
 	VMOVDQU32 Z6, 384(DX)
 	VMOVDQU32 Z7, 448(DX)
 
-	ADDQ $64, DI
+	ADDQ $64, BX
 	DECQ CX
 	JNZ  block
 
