@@ -130,13 +130,18 @@ func (s *Store) enterIndex(batch []*commit) {
 	s.index.Lock()
 	var marked []Key
 	err := d.hasFree(d.writeFloor())
-	if err == nil {
-		err = d.index.update(func(txn *badger.Txn) error {
-			marked, err = s.enterAll(txn, d, batch)
-			return err
-		})
+	for _, c := range batch {
+		if c.err == nil {
+			c.err = err
+		}
+		if c.err == nil {
+			c.err = s.enterOne(d, c)
+		}
+		if c.err == nil && c.entry.Live {
+			marked = append(marked, c.entry.Key)
+		}
 	}
-	if err == nil && len(marked) > 0 {
+	if len(marked) > 0 {
 		s.missing.Add(-int64(len(marked)))
 		if err := s.unmark(d, marked); err != nil {
 			d.log.Warn("shards that came late are still marked as missing; the next start sets that right", "error", err)
@@ -147,71 +152,44 @@ func (s *Store) enterIndex(batch []*commit) {
 	}
 	s.index.Unlock()
 	for _, c := range batch {
-		c.err = errors.Join(c.err, err)
 		c.finish()
 	}
 	d.checkpointIfDue()
 }
 
-// enterAll enters each of a batch, unless another with its key came first, and
-// returns those whose absence a journal had already shown: these are live.
-func (s *Store) enterAll(txn *badger.Txn, d *dir, batch []*commit) (marked []Key, err error) {
-	for _, c := range batch {
-		old, held, err := s.lookupIn(txn, d, c.entry.Key)
-		if err != nil {
-			return nil, err
-		}
-		if held {
-			c.old, c.err = &old, sameShard(&old, &c.entry)
-			continue
-		}
-		m, missing, err := s.lookupMark(txn, d, c.entry.Key)
-		if err != nil {
-			return nil, err
-		}
-		if missing && m.root != c.entry.Root {
-			c.err = fmt.Errorf("%w: the journal has segment %s with another root", ErrMismatch, c.entry.Segment)
-			continue
-		}
-		if c.entry.Live, c.entry.Seq = missing, m.seq; missing {
-			marked = append(marked, c.entry.Key)
-		}
-		if err := setEntry(txn, c.entry); err != nil {
-			return nil, err
-		}
+// enterOne enters a record, unless another with its key came first. If a journal
+// has shown already that it is missing, it is live.
+func (s *Store) enterOne(d *dir, c *commit) error {
+	holder, old, err := s.find(c.entry.Key)
+	if err != nil {
+		return err
 	}
-	return marked, nil
+	if holder != nil {
+		c.old = &old
+		return sameShard(&old, &c.entry)
+	}
+	m, missing, err := s.lookupMark(c.entry.Key)
+	if err != nil {
+		return err
+	}
+	if !missing {
+		return d.index.enter(c.entry)
+	}
+	if m.root != c.entry.Root {
+		return fmt.Errorf("%w: the journal has segment %s with another root", ErrMismatch, c.entry.Segment)
+	}
+	c.entry.Live, c.entry.Seq = true, m.seq
+	return d.index.update(func(txn *badger.Txn) error { return setEntry(txn, c.entry) })
 }
 
-// lookupIn finds a shard in any directory, looking at one by a transaction.
-func (s *Store) lookupIn(txn *badger.Txn, in *dir, key Key) (e entry, ok bool, err error) {
-	for _, d := range s.dirs {
-		if d == in {
-			ok, err = read(txn, shardKey(key), func(value []byte) error { return e.decode(key, value) })
-		} else {
-			e, ok, err = d.index.get(key)
-		}
-		if ok || err != nil {
-			return e, ok, err
-		}
-	}
-	return entry{}, false, nil
-}
-
-// lookupMark finds the newest mark of a missing shard in any directory, looking
-// at one by a transaction. The caller holds s.index.
-func (s *Store) lookupMark(txn *badger.Txn, in *dir, key Key) (newest mark, found bool, err error) {
+// lookupMark finds the newest mark of a missing shard in any directory. The
+// caller holds s.index.
+func (s *Store) lookupMark(key Key) (newest mark, found bool, err error) {
 	if s.missing.Load() == 0 {
 		return mark{}, false, nil
 	}
 	for _, d := range s.dirs {
-		var m mark
-		var ok bool
-		if d == in {
-			ok, err = read(txn, missingKey(key), m.decode)
-		} else {
-			m, ok, err = d.index.mark(key)
-		}
+		m, ok, err := d.index.mark(key)
 		if err != nil {
 			return mark{}, false, err
 		}

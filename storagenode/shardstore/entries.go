@@ -62,10 +62,12 @@ func setEntry(txn *badger.Txn, e entry) error {
 }
 
 // confirmEntry makes an entry, which has the number already, a live one.
-func confirmEntry(txn *badger.Txn, e entry) error {
+func confirmEntry(txn *badger.Txn, e entry, inBadger bool) error {
 	e.Live = true
-	if err := txn.Delete(stagedKey(e.Created, e.Key)); err != nil {
-		return err
+	if inBadger {
+		if err := txn.Delete(stagedKey(e.Created, e.Key)); err != nil {
+			return err
+		}
 	}
 	return setEntry(txn, e)
 }

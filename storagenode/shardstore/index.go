@@ -28,6 +28,8 @@ type index struct {
 	mu     sync.RWMutex // held while db is used; locked to put another in its place
 	db     *badger.DB   // nil: it could not be opened again
 	broken error        // why
+
+	fresh fresh
 }
 
 // openIndex opens the index in path, or makes it.
@@ -97,12 +99,13 @@ func indexOptions(path string) badger.Options {
 
 func (x *index) close() error {
 	x.tidier.stop()
+	err := x.flush()
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.db == nil {
 		return x.broken
 	}
-	return x.db.Close()
+	return errors.Join(err, x.db.Close())
 }
 
 // use gives f the database.
@@ -122,6 +125,9 @@ func (x *index) use(f func(*badger.DB) error) error {
 // sync makes all that was written durable, in the order it was written:
 // db.Sync would leave out a table of the moment that is just being flushed.
 func (x *index) sync() error {
+	if err := x.flush(); err != nil {
+		return err
+	}
 	x.mu.RLock() // a database that is being closed syncs what it has by itself
 	defer x.mu.RUnlock()
 	names, err := filepath.Glob(filepath.Join(x.path, "*.mem"))
@@ -152,8 +158,16 @@ func (x *index) update(f func(*badger.Txn) error) error {
 	})
 }
 
-// view runs f in a transaction that reads.
+// view runs f in a transaction that reads all there is.
 func (x *index) view(f func(*badger.Txn) error) error {
+	if err := x.flush(); err != nil {
+		return err
+	}
+	return x.peek(f)
+}
+
+// peek is view without the fresh entries.
+func (x *index) peek(f func(*badger.Txn) error) error {
 	return x.use(func(db *badger.DB) error { return db.View(f) })
 }
 
@@ -201,7 +215,10 @@ var errStop = errors.New("stop")
 
 // get is the entry of a shard; ok is false when there is none.
 func (x *index) get(key Key) (e entry, ok bool, err error) {
-	err = x.view(func(txn *badger.Txn) error {
+	if e, ok = x.newcomer(key); ok {
+		return e, true, nil
+	}
+	err = x.peek(func(txn *badger.Txn) error {
 		ok, err = read(txn, shardKey(key), func(value []byte) error { return e.decode(key, value) })
 		return err
 	})
@@ -210,7 +227,7 @@ func (x *index) get(key Key) (e entry, ok bool, err error) {
 
 // mark is the mark for a missing shard; ok is false when there is none.
 func (x *index) mark(key Key) (m mark, ok bool, err error) {
-	err = x.view(func(txn *badger.Txn) error {
+	err = x.peek(func(txn *badger.Txn) error {
 		ok, err = read(txn, missingKey(key), m.decode)
 		return err
 	})
@@ -219,11 +236,13 @@ func (x *index) mark(key Key) (m mark, ok bool, err error) {
 
 // look gives both the entry and the mark of a key, nil where there is none.
 func (x *index) look(key Key) (e *entry, m *mark, err error) {
-	err = x.view(func(txn *badger.Txn) error {
-		var held entry
-		ok, err := read(txn, shardKey(key), func(value []byte) error { return held.decode(key, value) })
-		if err != nil {
-			return err
+	held, ok := x.newcomer(key)
+	err = x.peek(func(txn *badger.Txn) error {
+		if !ok {
+			ok, err = read(txn, shardKey(key), func(value []byte) error { return held.decode(key, value) })
+			if err != nil {
+				return err
+			}
 		}
 		if ok {
 			e = &held
@@ -239,7 +258,7 @@ func (x *index) look(key Key) (e *entry, m *mark, err error) {
 
 // cursor is up to where the directory has followed a group's journal.
 func (x *index) cursor(group uint32) (seq uint64, err error) {
-	err = x.view(func(txn *badger.Txn) error {
+	err = x.peek(func(txn *badger.Txn) error {
 		_, err := read(txn, cursorKey(group), func(value []byte) error {
 			if len(value) != 8 {
 				return errFormat
@@ -254,7 +273,7 @@ func (x *index) cursor(group uint32) (seq uint64, err error) {
 
 // checkpoint is the place behind which records may be missing in the index.
 func (x *index) checkpoint() (volume uint32, offset int64, err error) {
-	err = x.view(func(txn *badger.Txn) error {
+	err = x.peek(func(txn *badger.Txn) error {
 		_, err := read(txn, []byte{keyCheckpoint}, func(value []byte) error {
 			volume, offset, err = decodePlace(value)
 			return err
@@ -270,7 +289,7 @@ var errNoIdentity = errors.New("it is empty")
 // matches returns ErrIndex unless the index belongs to the data directory.
 func (x *index) matches(d identity) error {
 	var id []byte
-	err := x.view(func(txn *badger.Txn) error {
+	err := x.peek(func(txn *badger.Txn) error {
 		_, err := read(txn, []byte{keyIdentity}, func(value []byte) error {
 			id = bytes.Clone(value)
 			return nil

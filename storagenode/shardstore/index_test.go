@@ -35,6 +35,9 @@ func TestDamagedIndex(t *testing.T) {
 		if err := more.put(s); err != nil {
 			t.Fatal(err)
 		}
+		if err := s.dirs[0].index.flush(); err != nil {
+			t.Fatal(err)
+		}
 		samples = append(samples, more)
 		killed.Dirs = []string{copyDir(t, cfg.Dirs[0])}
 		s.Close()

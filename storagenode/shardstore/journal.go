@@ -246,9 +246,9 @@ func btoi(b bool) int {
 // enact enters a change into the index. The caller holds the store's index
 // lock. settle has to follow, without the lock.
 func (d *dir) enact(c change) error {
-	err := d.index.update(func(txn *badger.Txn) error {
+	err := d.index.supersede(func(txn *badger.Txn, inBadger func(Key) bool) error {
 		for _, e := range c.confirm {
-			if err := confirmEntry(txn, e); err != nil {
+			if err := confirmEntry(txn, e, inBadger(e.Key)); err != nil {
 				return err
 			}
 		}
@@ -268,7 +268,7 @@ func (d *dir) enact(c change) error {
 			}
 		}
 		return nil
-	})
+	}, c.confirm, c.remove)
 	if err != nil {
 		return err
 	}

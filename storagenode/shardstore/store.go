@@ -248,16 +248,22 @@ func (s *Store) capacityLeft() int64 {
 
 // lookup finds a shard in any directory.
 func (s *Store) lookup(key Key) (*dir, entry, error) {
+	d, e, err := s.find(key)
+	if err == nil && d == nil {
+		err = notFound(key)
+	}
+	return d, e, err
+}
+
+// find is lookup for a shard that there may well not be: the directory is nil
+// then.
+func (s *Store) find(key Key) (*dir, entry, error) {
 	for _, d := range s.dirs {
-		e, ok, err := d.index.get(key)
-		if err != nil {
-			return nil, entry{}, err
-		}
-		if ok {
-			return d, e, nil
+		if e, ok, err := d.index.get(key); ok || err != nil {
+			return d, e, err
 		}
 	}
-	return nil, entry{}, notFound(key)
+	return nil, entry{}, nil
 }
 
 func notFound(key Key) error {
