@@ -63,17 +63,20 @@ func (j judgement) judgeOne(p *proposal) (meta.NewSegment, error) {
 			satclient.ErrReceipts, n.ID, got, n.Group, scheme.Success, scheme.Total)
 	}
 	want := order.Stored{Segment: n.ID, Root: n.Root, Size: n.Size, Group: p.then, Oldest: j.oldest, Now: j.now}
+	receipts, err := order.OpenReceipts(p.segment.Receipts, p.then)
+	if err != nil {
+		return meta.NewSegment{}, fmt.Errorf("%w: segment %s: %w", satclient.ErrReceipts, n.ID, err)
+	}
 	seen := make([]bool, scheme.Total)
-	for _, signed := range p.segment.Receipts {
-		slot, err := slotOf(signed, &want)
-		if err != nil {
-			return meta.NewSegment{}, err
+	for _, r := range receipts {
+		if err := r.Check(want); err != nil {
+			return meta.NewSegment{}, fmt.Errorf("%w: segment %s: %w", satclient.ErrReceipts, n.ID, err)
 		}
-		if seen[slot] {
+		if seen[r.Slot] {
 			return meta.NewSegment{}, fmt.Errorf("%w: segment %s has two receipts for slot %d",
-				satclient.ErrReceipts, n.ID, slot)
+				satclient.ErrReceipts, n.ID, r.Slot)
 		}
-		seen[slot] = true
+		seen[r.Slot] = true
 	}
 	held := 0
 	for slot := range seen {
@@ -110,16 +113,4 @@ func newSegment(p *proposal) (n meta.NewSegment, err error) {
 	n.Group, n.Epoch, n.Size, n.Root = s.Group, p.current.Epoch, int64(s.Size), merkle.Hash(s.Root)
 	n.Held = make([]byte, (p.then.Scheme.Total+7)/8)
 	return n, nil
-}
-
-// slotOf returns the slot whose holder gave the receipt.
-func slotOf(signed *pb.Signed, want *order.Stored) (int, error) {
-	r, err := order.OpenReceiptOf(signed, want.Group)
-	if err == nil {
-		err = r.Check(*want)
-	}
-	if err != nil {
-		return 0, fmt.Errorf("%w: segment %s: %w", satclient.ErrReceipts, want.Segment, err)
-	}
-	return r.Slot, nil
 }

@@ -1,6 +1,10 @@
 package order
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/cairnstorage/cairn/proto/pb"
+)
 
 // BenchmarkSignReceipt is a node's cost of a receipt.
 func BenchmarkSignReceipt(b *testing.B) {
@@ -13,19 +17,26 @@ func BenchmarkSignReceipt(b *testing.B) {
 	}
 }
 
-// BenchmarkOpenReceiptOf is a satellite's cost of a receipt at a commit.
-func BenchmarkOpenReceiptOf(b *testing.B) {
+// BenchmarkOpenReceipts is a satellite's cost of the receipts of a commit.
+func BenchmarkOpenReceipts(b *testing.B) {
 	group := testGroup()
-	signed, err := SignReceipt(nodeKey(2), testReceipt())
-	if err != nil {
-		b.Fatal(err)
+	var all []*pb.Signed
+	for slot, node := range group.Nodes {
+		r := testReceipt()
+		r.Slot, r.Node = slot, node
+		signed, err := SignReceipt(nodeKey(slot), r)
+		if err != nil {
+			b.Fatal(err)
+		}
+		all = append(all, signed)
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := OpenReceiptOf(signed, group); err != nil {
+		if _, err := OpenReceipts(all, group); err != nil {
 			b.Fatal(err)
 		}
 	}
+	b.ReportMetric(float64(len(all)), "receipts/op")
 }
 
 // BenchmarkOpenLimit is a node's cost of a stream's order limit.

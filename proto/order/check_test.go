@@ -1,7 +1,10 @@
 package order
 
 import (
+	"errors"
 	"math"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -103,14 +106,30 @@ func TestReceiptCheck(t *testing.T) {
 	}
 }
 
-func TestOpenReceiptOf(t *testing.T) {
+func TestOpenReceipts(t *testing.T) {
 	group := testGroup()
-	signed, err := SignReceipt(nodeKey(2), testReceipt())
-	if err != nil {
-		t.Fatal(err)
+	var good []*pb.Signed
+	for slot, node := range group.Nodes {
+		r := testReceipt()
+		r.Slot, r.Node = slot, node
+		signed, err := SignReceipt(nodeKey(slot), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		good = append(good, signed)
 	}
-	if got, err := OpenReceiptOf(signed, group); err != nil || *got != *testReceipt() {
-		t.Fatalf("got %+v, %v", got, err)
+	for count := range len(good) + 1 {
+		receipts, err := OpenReceipts(good[:count], group)
+		if err != nil || len(receipts) != count {
+			t.Fatalf("%d of %d, %v", len(receipts), count, err)
+		}
+		for slot, r := range receipts {
+			expected := testReceipt()
+			expected.Slot, expected.Node = slot, group.Nodes[slot]
+			if *r != *expected {
+				t.Errorf("got %+v", r)
+			}
+		}
 	}
 
 	foreign := testReceipt()
@@ -119,16 +138,29 @@ func TestOpenReceiptOf(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = OpenReceiptOf(outside, group)
-	want(t, err, ErrPeer)
-
-	forged := &pb.Signed{Body: signed.Body, Signature: stranger.Sign(contextReceipt, signed.Body)}
-	_, err = OpenReceiptOf(forged, group)
-	want(t, err, ErrSignature)
-
-	for _, bad := range []*pb.Signed{nil, {}, {Body: []byte{0xff}, Signature: signed.Signature},
-		{Body: make([]byte, MaxBody+1), Signature: signed.Signature}} {
-		_, err = OpenReceiptOf(bad, group)
-		want(t, err, ErrMalformed)
+	for slot, signed := range good {
+		for _, test := range []struct {
+			bad    *pb.Signed
+			reason error
+		}{
+			{outside, ErrPeer},
+			{&pb.Signed{Body: signed.Body, Signature: stranger.Sign(contextReceipt, signed.Body)}, ErrSignature},
+			{&pb.Signed{Body: signed.Body, Signature: signed.Signature[:10]}, ErrSignature},
+			{nil, ErrMalformed},
+			{&pb.Signed{}, ErrMalformed},
+			{&pb.Signed{Body: []byte{0xff}, Signature: signed.Signature}, ErrMalformed},
+			{&pb.Signed{Body: make([]byte, MaxBody+1), Signature: signed.Signature}, ErrMalformed},
+		} {
+			all := slices.Clone(good)
+			all[slot] = test.bad
+			receipts, err := OpenReceipts(all, group)
+			want(t, err, test.reason)
+			if named := group.Nodes[slot].String(); errors.Is(err, ErrSignature) && test.bad.Signature[0] != signed.Signature[0] && !strings.Contains(err.Error(), named) {
+				t.Errorf("the receipt of %s is bad: %v", named, err)
+			}
+			if receipts != nil {
+				t.Error("some are returned")
+			}
+		}
 	}
 }

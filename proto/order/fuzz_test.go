@@ -60,7 +60,7 @@ func FuzzOpenReport(f *testing.F)  { fuzzOpen(f, "report") }
 
 func FuzzOpenDeparture(f *testing.F) { fuzzOpen(f, "departure") }
 
-func FuzzOpenReceiptOf(f *testing.F) {
+func FuzzOpenReceipts(f *testing.F) {
 	signed, err := SignReceipt(nodeKey(2), testReceipt())
 	if err != nil {
 		f.Fatal(err)
@@ -69,13 +69,19 @@ func FuzzOpenReceiptOf(f *testing.F) {
 	f.Add(signed.Body[:40], signed.Signature)
 	group := testGroup()
 	f.Fuzz(func(t *testing.T, body, signature []byte) {
-		got, err := OpenReceiptOf(&pb.Signed{Body: body, Signature: signature}, group)
+		all := []*pb.Signed{signed, {Body: body, Signature: signature}, signed}
+		receipts, err := OpenReceipts(all, group)
 		if err != nil {
 			mustRefuse(t, err)
 			return
 		}
-		if slot, ok := group.SlotOf(got.Node); !ok || got.Validate() != nil {
-			t.Fatalf("accepted %+v of slot %d", got, slot)
+		for i, got := range receipts {
+			if slot, ok := group.SlotOf(got.Node); !ok || got.Validate() != nil {
+				t.Fatalf("accepted %+v of slot %d", got, slot)
+			}
+			if alone, err := OpenReceipt(all[i], got.Node); err != nil || *alone != *got {
+				t.Fatalf("%+v, and alone %+v, %v", got, alone, err)
+			}
 		}
 	})
 }

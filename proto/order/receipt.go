@@ -110,30 +110,50 @@ func OpenReceipt(signed *pb.Signed, node ident.ID) (*Receipt, error) {
 	return receiptOf(&m, node)
 }
 
-// OpenReceiptOf returns a receipt signed by whichever node of the group it
-// says it is from. Errors are those of OpenReceipt, and ErrPeer when that node
+// OpenReceipts returns receipts in their order, each signed by whichever node of
+// the group it says it is from. Signatures are verified together, which costs
+// less. The error is that of OpenReceipt for one of them, or ErrPeer when its node
 // holds no slot of the group.
-func OpenReceiptOf(signed *pb.Signed, group *Group) (*Receipt, error) {
+func OpenReceipts(all []*pb.Signed, group *Group) ([]*Receipt, error) {
+	messages := make([]pb.Receipt, len(all))
+	statements := make([]ident.Statement, len(all))
+	for i, signed := range all {
+		node, err := parseReceipt(signed, group, &messages[i])
+		if err != nil {
+			return nil, err
+		}
+		statements[i] = ident.Statement{ID: node, Context: contextReceipt, Body: signed.Body, Signature: signed.Signature}
+	}
+	if i := ident.VerifyAll(statements); i >= 0 {
+		return nil, refuse(ErrSignature, "%s is not signed by %s", contextReceipt, statements[i].ID)
+	}
+	receipts := make([]*Receipt, len(all))
+	for i := range receipts {
+		var err error
+		if receipts[i], err = receiptOf(&messages[i], statements[i].ID); err != nil {
+			return nil, err
+		}
+	}
+	return receipts, nil
+}
+
+// parseReceipt parses a body that is not to be trusted yet. It only says whose
+// key to try.
+func parseReceipt(signed *pb.Signed, group *Group, m *pb.Receipt) (node ident.ID, err error) {
 	if err := bound(signed, contextReceipt); err != nil {
-		return nil, err
+		return node, err
 	}
-	// The body is not to be trusted yet; it only says whose key to try.
-	var m pb.Receipt
-	if err := parse(signed.Body, contextReceipt, &m); err != nil {
-		return nil, err
+	if err := parse(signed.Body, contextReceipt, m); err != nil {
+		return node, err
 	}
-	node, err := idField(m.Node, "node")
-	if err != nil {
-		return nil, err
+	if node, err = idField(m.Node, "node"); err != nil {
+		return node, err
 	}
 	if _, ok := group.SlotOf(node); !ok {
-		return nil, refuse(ErrPeer, "receipt is of %s, which holds no slot of group %d epoch %d",
+		return node, refuse(ErrPeer, "receipt is of %s, which holds no slot of group %d epoch %d",
 			node, group.ID, group.Epoch)
 	}
-	if !ident.Verify(node, contextReceipt, signed.Body, signed.Signature) {
-		return nil, refuse(ErrSignature, "%s is not signed by %s", contextReceipt, node)
-	}
-	return receiptOf(&m, node)
+	return node, nil
 }
 
 func receiptOf(m *pb.Receipt, node ident.ID) (*Receipt, error) {
