@@ -3,9 +3,11 @@ package satellite
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
+	"sync"
 
 	"google.golang.org/grpc/metadata"
 	"gopkg.in/macaroon.v2"
@@ -75,17 +77,58 @@ func checkAPIKey(m *macaroon.Macaroon, p *meta.Project) error {
 type projectOf struct{}
 
 // authorize returns the project of the API key that a request carries, or
-// satclient.ErrDenied. Projects and their secrets stay as they are, so one look
-// is enough for a call.
+// satclient.ErrDenied. One look is enough for a call.
 func authorize(ctx context.Context, store *meta.Store) (meta.ProjectNumber, error) {
 	if project, ok := ctx.Value(projectOf{}).(meta.ProjectNumber); ok {
 		return project, nil
 	}
+	return new(keyring).project(ctx, store)
+}
+
+// keyringSize bounds how many API keys are remembered.
+const keyringSize = 4096
+
+// keyring remembers, by their hashes, API keys that were found valid, and their
+// projects. As these and their secrets stay as they are, and no caveat that may
+// cease to hold is defined, so do the verdicts. It is safe for concurrent use.
+type keyring struct {
+	mu    sync.Mutex
+	known map[[sha256.Size]byte]meta.ProjectNumber
+}
+
+// project returns the project of the API key that a request carries.
+func (k *keyring) project(ctx context.Context, store *meta.Store) (meta.ProjectNumber, error) {
 	values := metadata.ValueFromIncomingContext(ctx, satclient.APIKeyHeader)
 	if len(values) != 1 {
 		return 0, fmt.Errorf("%w: the request carries no API key", satclient.ErrDenied)
 	}
-	m, id, err := parseAPIKey([]byte(values[0]))
+	key := []byte(values[0])
+	hash := sha256.Sum256(key)
+	k.mu.Lock()
+	project, ok := k.known[hash]
+	k.mu.Unlock()
+	if ok {
+		return project, nil
+	}
+	project, err := openAPIKey(ctx, store, key)
+	if err == nil {
+		k.remember(hash, project)
+	}
+	return project, err
+}
+
+func (k *keyring) remember(hash [sha256.Size]byte, project meta.ProjectNumber) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.known == nil || len(k.known) == keyringSize {
+		k.known = make(map[[sha256.Size]byte]meta.ProjectNumber)
+	}
+	k.known[hash] = project
+}
+
+// openAPIKey returns the project of an API key.
+func openAPIKey(ctx context.Context, store *meta.Store, key []byte) (meta.ProjectNumber, error) {
+	m, id, err := parseAPIKey(key)
 	if err != nil {
 		return 0, err
 	}
@@ -108,9 +151,9 @@ type admission func(context.Context) (context.Context, error)
 
 // admit refuses the calls of those who have no API key, before the message is
 // read: it may be large.
-func admit(store *meta.Store) admission {
+func (k *keyring) admit(store *meta.Store) admission {
 	return func(ctx context.Context) (context.Context, error) {
-		project, err := authorize(ctx, store)
+		project, err := k.project(ctx, store)
 		if errors.Is(err, satclient.ErrDenied) {
 			return nil, satclient.ToStatus(err)
 		}

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"sync"
 	"time"
 
@@ -82,23 +83,44 @@ func openClaims(ctx context.Context, store *meta.Store, groups *groups, now func
 		return nil, err
 	}
 	var stale []meta.ClaimKey
-	for i := range known {
-		k := &known[i]
-		if !groups.entitled(k.ClaimKey) {
+	entitled := known[:0]
+	for _, k := range known {
+		if groups.entitled(k.ClaimKey) {
+			entitled = append(entitled, k)
+		} else {
 			stale = append(stale, k.ClaimKey)
-			continue
 		}
-		opened, err := order.OpenClaim(k.Signed, k.Node)
-		if err != nil {
+	}
+	opened, errs := openStored(entitled)
+	for i := range entitled {
+		k := &entitled[i]
+		if err := errs[i]; err != nil {
 			log.Warn("dropping a stored claim; its node will send it again", "node", k.Node, "group", k.Group, "error", err)
 			stale = append(stale, k.ClaimKey)
 			continue
 		}
-		kept := newClaim(opened, k.Signed)
+		kept := newClaim(opened[i], k.Signed)
 		kept.lost, kept.lostAt = k.Lost, k.LostAt
 		c.newest[k.ClaimKey] = kept
 	}
 	return c, store.DeleteClaims(ctx, stale)
+}
+
+// openStored opens stored claims on all processors: a start waits for it. Either
+// the claim or the error in the place of each is nil.
+func openStored(stored []meta.Claim) ([]*order.Claim, []error) {
+	opened, errs := make([]*order.Claim, len(stored)), make([]error, len(stored))
+	workers := runtime.GOMAXPROCS(0)
+	var group sync.WaitGroup
+	for worker := range workers {
+		group.Go(func() {
+			for i := worker; i < len(stored); i += workers {
+				opened[i], errs[i] = order.OpenClaim(stored[i].Signed, stored[i].Node)
+			}
+		})
+	}
+	group.Wait()
+	return opened, errs
 }
 
 // take takes in a claim, unless a later one is known.

@@ -124,7 +124,8 @@ func newServedBench(t testing.TB) *bench {
 	b := newBench(t)
 	b.host = b.newHost(b.key, "/ip4/127.0.0.1/tcp/0")
 	server := transport.NewGRPCServer(append(serverOptions(noLog), grpc.NumStreamWorkers(callWorkers))...)
-	admitting := func(ctx context.Context) (context.Context, error) { return admit(b.meta)(ctx) } // by the store of the time
+	var keys keyring
+	admitting := func(ctx context.Context) (context.Context, error) { return keys.admit(b.meta)(ctx) } // by the store of the time
 	server.RegisterService(transport.Guarded(pb.Metadata_ServiceDesc, admitting, answer(noLog)), b.service)
 	go b.host.ServeGRPC(transport.SatelliteProtocol, server)
 	t.Cleanup(server.Stop)

@@ -312,7 +312,7 @@ func (s *Satellite) run(ctx context.Context) error {
 	})
 	options := append(s.requests.options(s.log), grpc.ConnectionTimeout(maxGreeting))
 	uplinks := transport.NewGRPCServer(append(options, grpc.NumStreamWorkers(callWorkers))...)
-	guarded := transport.Guarded(pb.Metadata_ServiceDesc, s.requests.admitting(admit(s.meta)), s.requests.around(answer(s.log)))
+	guarded := transport.Guarded(pb.Metadata_ServiceDesc, s.requests.admitting(new(keyring).admit(s.meta)), s.requests.around(answer(s.log)))
 	uplinks.RegisterService(guarded, newMetadata(s))
 	nodes := transport.NewGRPCServer(append(options, grpc.MaxRecvMsgSize(satclient.MaxNodeMessage))...)
 	pb.RegisterNodesServer(nodes, &nodesServer{Satellite: s})
