@@ -83,7 +83,7 @@ func (s *Store) publish(b *batch) {
 		s.overlay = tree.Map[pendingWrite]{}
 	} else {
 		for key := range b.writes {
-			if w, ok := s.overlay.Get([]byte(key)); ok && w.seq == b.seq {
+			if w, ok := s.overlay.Get([]byte(key)); ok && w.of.seq == b.seq {
 				s.overlay = s.overlay.Delete([]byte(key))
 			}
 		}

@@ -30,17 +30,17 @@ type space struct {
 	compaction int64
 }
 
-// check returns kv.ErrFull when writing n bytes would take room that must stay
-// free.
-func (s *space) check(n int64) error {
+// check returns how many bytes may be written, and kv.ErrFull when n would take
+// room that must stay free.
+func (s *space) check(n int64) (left int64, err error) {
 	left, keep, err := s.left()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	if left < n {
-		return fmt.Errorf("%w: %s has %d MiB free and keeps %d MiB; free some space", kv.ErrFull, s.dir, (left+keep)>>20, keep>>20)
+		return 0, fmt.Errorf("%w: %s has %d MiB free and keeps %d MiB; free some space", kv.ErrFull, s.dir, (left+keep)>>20, keep>>20)
 	}
-	return nil
+	return left, nil
 }
 
 // left is how many bytes are free beyond those that must stay so: the reserve,

@@ -47,11 +47,14 @@ type Store struct {
 	readers  map[uint64]int // open transactions by the record they read at
 }
 
-// pendingWrite is a value, or nil for a deletion, of a batch not yet applied.
+// pendingWrite is a value, or nil for a deletion, of an update not yet applied.
 type pendingWrite struct {
 	value []byte
-	seq   uint64
+	of    *update
 }
+
+// update is one that wrote. Its number is that of its batch, once it has one.
+type update struct{ seq uint64 }
 
 // batch collects the writes of updates that become durable together.
 type batch struct {
@@ -59,6 +62,7 @@ type batch struct {
 	updates int
 	writes  writes
 	size    int
+	room    int64 // on the disk, when the batch began
 	done    chan struct{}
 	err     error // set before done is closed
 }
@@ -137,8 +141,9 @@ func (s *Store) run(fn func(kv.Tx) error) (seen *batch, again bool, err error) {
 	fnErr := fn(t)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	var room int64
 	if fnErr == nil && len(t.writes) > 0 {
-		fnErr = s.space.check(int64(t.size))
+		room, fnErr = s.room(t)
 	}
 	switch {
 	case s.failures != failures:
@@ -148,7 +153,20 @@ func (s *Store) run(fn func(kv.Tx) error) (seen *batch, again bool, err error) {
 	case fnErr != nil || len(t.writes) == 0:
 		return s.newestBatch(), false, fnErr
 	}
-	return s.enqueue(t), false, nil
+	return s.enqueue(t, room), false, nil
+}
+
+// room returns kv.ErrFull unless there is room for t's writes beside those of
+// the waiting batch. The disk is asked once for a batch.
+func (s *Store) room(t *tx) (int64, error) {
+	size := int64(t.size)
+	if s.waiting != nil {
+		size += int64(s.waiting.size)
+		if size <= s.waiting.room {
+			return s.waiting.room, nil
+		}
+	}
+	return s.space.check(size)
 }
 
 // begin starts an update's transaction on all that ran before.
@@ -172,7 +190,7 @@ func (s *Store) begin() (t *tx, failures uint64, err error) {
 	}
 	s.readers[s.applied]++
 	r := reader{engine: s.engine, at: s.applied}
-	return &tx{reader: r, view: s.overlay, writes: make(writes)}, s.failures, nil
+	return &tx{reader: r, base: s.overlay, view: s.overlay, update: new(update), writes: make(writes)}, s.failures, nil
 }
 
 func (s *Store) newestBatch() *batch {
@@ -182,8 +200,8 @@ func (s *Store) newestBatch() *batch {
 	return s.inflight
 }
 
-// enqueue adds t's writes to the waiting batch.
-func (s *Store) enqueue(t *tx) *batch {
+// enqueue adds t's writes to the waiting batch. room is what the disk has.
+func (s *Store) enqueue(t *tx, room int64) *batch {
 	b := s.waiting
 	if b == nil {
 		b = &batch{seq: s.applied + 1, writes: make(writes), done: make(chan struct{})}
@@ -192,11 +210,19 @@ func (s *Store) enqueue(t *tx) *batch {
 		}
 		s.waiting = b
 	}
+	t.update.seq = b.seq
 	for key, value := range t.writes {
 		b.writes[key] = value
-		s.overlay = s.overlay.Set([]byte(key), pendingWrite{value, b.seq})
+	}
+	if s.overlay.Same(t.base) {
+		s.overlay = t.view
+	} else { // a batch was applied since
+		for key, value := range t.writes {
+			s.overlay = s.overlay.Set([]byte(key), pendingWrite{value, t.update})
+		}
 	}
 	b.size += t.size
+	b.room = room
 	b.updates++
 	select {
 	case s.work <- struct{}{}:

@@ -121,7 +121,9 @@ func commonPrefix(a, b []byte) []byte {
 // under way and the update itself write.
 type tx struct {
 	reader
+	base   tree.Map[pendingWrite] // the view that it began with
 	view   tree.Map[pendingWrite]
+	update *update
 	writes writes
 	size   int
 }
@@ -191,7 +193,7 @@ func (t *tx) write(key, value []byte) error {
 		return fmt.Errorf("%w: more than %d bytes in one update", kv.ErrTooBig, kv.MaxTx)
 	}
 	key = bytes.Clone(key)
-	t.view = t.view.Set(key, pendingWrite{value: value})
+	t.view = t.view.Set(key, pendingWrite{value, t.update})
 	t.writes[string(key)] = value
 	return nil
 }

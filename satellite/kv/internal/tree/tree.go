@@ -41,6 +41,10 @@ func (m Map[V]) Get(key []byte) (value V, ok bool) {
 // Empty tells whether the map has no entry.
 func (m Map[V]) Empty() bool { return m.root == nil }
 
+// Same tells whether m and other are one map, with nothing done in between, or
+// both empty. It does not compare entries.
+func (m Map[V]) Same(other Map[V]) bool { return m.root == other.root }
+
 // Set returns the map with value under key.
 func (m Map[V]) Set(key []byte, value V) Map[V] {
 	return Map[V]{set(m.root, &node[V]{key: key, value: value, priority: rand.Uint32()})}

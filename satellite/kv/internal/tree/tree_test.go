@@ -36,6 +36,8 @@ func TestModel(t *testing.T) {
 		}
 		if i%300 == 0 {
 			states = append(states, state{m, maps.Clone(want)})
+		} else if len(states) > 0 && m.Same(states[len(states)-1].m) && !maps.Equal(want, states[len(states)-1].want) {
+			t.Fatalf("step %d: other entries are the same", i)
 		}
 	}
 	for i, s := range append(states, state{m, want}) {
@@ -55,6 +57,9 @@ func TestModel(t *testing.T) {
 				t.Fatalf("state %d from %q to %q: %q, want %q", i, from, to, got, in)
 			}
 		}
+	}
+	if !m.Same(m.Delete([]byte("none"))) || m.Same(m.Set([]byte("none"), 1)) {
+		t.Error("what is the same is wrong")
 	}
 	if _, ok := m.Get([]byte("none")); ok || (Map[int]{}).root != nil || !(Map[int]{}).Empty() || m.Empty() {
 		t.Error("emptiness is wrong")
