@@ -11,18 +11,11 @@ import (
 	"sync"
 	"time"
 
-	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/control"
-	"github.com/libp2p/go-libp2p/core/crypto"
-	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/peerstore"
 	"github.com/libp2p/go-libp2p/core/protocol"
-	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
-	"github.com/libp2p/go-libp2p/p2p/net/swarm"
-	libp2pquic "github.com/libp2p/go-libp2p/p2p/transport/quic"
-	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
 	ma "github.com/multiformats/go-multiaddr"
 	mss "github.com/multiformats/go-multistream"
 	"golang.org/x/sync/singleflight"
@@ -34,7 +27,7 @@ import (
 type Host struct {
 	config  Config
 	id      ident.ID
-	host    host.Host
+	node    *node
 	ctx     context.Context // until Close
 	cancel  context.CancelFunc
 	dials   singleflight.Group
@@ -45,6 +38,7 @@ type Host struct {
 	streams map[ident.ID]int     // being served
 	from    map[netip.Prefix]int // of them, from one address; loopback is not counted
 	total   int
+	dialing map[peer.ID]bool
 }
 
 // New starts a party. It fails if any address in c.Listen cannot be had.
@@ -58,75 +52,24 @@ func New(c Config) (*Host, error) {
 		return nil, err
 	}
 	traffic := newTraffic()
-	options, err := hostOptions(c, traffic)
+	inner, err := newNode(c, traffic)
 	if err != nil {
 		return nil, err
 	}
-	inner, err := libp2p.New(options...)
-	if err != nil {
-		return nil, fmt.Errorf("transport: %w", err)
-	}
 	h := &Host{
-		config: c, id: c.Key.ID(), host: inner, traffic: traffic,
-		streams: make(map[ident.ID]int), from: make(map[netip.Prefix]int),
+		config: c, id: c.Key.ID(), node: inner, traffic: traffic,
+		streams: make(map[ident.ID]int), from: make(map[netip.Prefix]int), dialing: make(map[peer.ID]bool),
 	}
 	h.ctx, h.cancel = context.WithCancel(context.Background())
+	h.onDisconnect(h.forget)
 	// One by one: libp2p itself would be content if any of them can be had.
 	for _, addr := range listen {
-		if err := inner.Network().Listen(addr); err != nil {
+		if err := inner.Listen(addr); err != nil {
 			h.Close()
 			return nil, fmt.Errorf("transport: listen on %s: %w", addr, cause(err))
 		}
 	}
 	return h, nil
-}
-
-func hostOptions(c Config, traffic *traffic) ([]libp2p.Option, error) {
-	key, err := crypto.UnmarshalEd25519PrivateKey(c.Key.Ed25519())
-	if err != nil {
-		return nil, fmt.Errorf("transport: key: %w", err)
-	}
-	announce, err := parseAll(c.Announce)
-	if err != nil {
-		return nil, err
-	}
-	resources, err := newResourceManager(c)
-	if err != nil {
-		return nil, fmt.Errorf("transport: limits: %w", err)
-	}
-	conns, err := newConnManager(c)
-	if err != nil {
-		return nil, fmt.Errorf("transport: limits: %w", err)
-	}
-	options := []libp2p.Option{
-		libp2p.Identity(key),
-		libp2p.NoListenAddrs,
-		// No port reuse: a second process on a taken port must be told.
-		libp2p.Transport(tcp.NewTCPTransport, tcp.DisableReuseport(), tcp.WithConnectionTimeout(c.DialTimeout)),
-		libp2p.Security(secureProtocol, newSecureTransport),
-		libp2p.Muxer(yamux.ID, newMuxer()),
-		libp2p.ResourceManager(resources),
-		libp2p.ConnectionManager(conns),
-		libp2p.ConnectionGater(gater{c.Gate}),
-		libp2p.BandwidthReporter(traffic),
-		libp2p.SwarmOpts(swarm.WithDialRanker(rankTCPFirst)),
-		libp2p.WithDialTimeout(c.DialTimeout),
-		libp2p.UDPBlackHoleSuccessCounter(nil),
-		libp2p.IPv6BlackHoleSuccessCounter(nil),
-		libp2p.ForceReachabilityPublic(), // no probing
-		libp2p.DisableIdentifyAddressDiscovery(),
-		libp2p.DisableRelay(),
-		libp2p.DisableMetrics(),
-		libp2p.Ping(false),
-		libp2p.UserAgent("cairn"),
-	}
-	if c.QUIC {
-		options = append(options, libp2p.Transport(libp2pquic.NewTransport))
-	}
-	if len(announce) > 0 {
-		options = append(options, libp2p.AddrsFactory(func([]ma.Multiaddr) []ma.Multiaddr { return slices.Clone(announce) }))
-	}
-	return options, nil
 }
 
 // rankTCPFirst dials TCP at once and QUIC, which costs four times the CPU, only
@@ -155,7 +98,7 @@ func (h *Host) ID() ident.ID { return h.id }
 // in /p2p/ID.
 func (h *Host) Addresses() []string {
 	var all []string
-	for _, addr := range h.host.Addrs() {
+	for _, addr := range h.node.addresses() {
 		bare, _ := peer.SplitAddr(addr)
 		all = append(all, Address{ID: h.id, Addrs: []string{bare.String()}}.String())
 	}
@@ -165,7 +108,7 @@ func (h *Host) Addresses() []string {
 // Close ends all connections and waits for the stream handlers to return.
 func (h *Host) Close() error {
 	h.cancel()
-	err := h.host.Close()
+	err := h.node.Close()
 	h.serves.Wait()
 	return err
 }
@@ -195,22 +138,41 @@ func (h *Host) dial(to Address) error {
 		return err
 	}
 	who := toPeer(to.ID)
-	// Only where the caller says: peers tell each other addresses that nobody
-	// else can use, and of old ones some belong to others by now.
-	h.host.Peerstore().ClearAddrs(who)
-	h.host.Peerstore().AddAddrs(who, addrs, peerstore.TempAddrTTL)
-	if network, ok := h.host.Network().(*swarm.Swarm); ok {
-		network.Backoff().Clear(who) // how often to retry is the caller's choice
-	}
+	h.expect(who, addrs)
+	defer h.expect(who, nil)
+	h.node.Backoff().Clear(who) // how often to retry is the caller's choice
 	ctx, cancel := context.WithTimeout(h.ctx, 2*h.config.DialTimeout)
 	defer cancel()
-	if _, err := h.host.Network().DialPeer(ctx, who); err != nil {
+	if _, err := h.node.DialPeer(ctx, who); err != nil {
 		if h.ctx.Err() != nil {
 			return ErrClosed
 		}
 		return explainDial(to, err)
 	}
 	return nil
+}
+
+// expect says where a peer is to be dialed: there and nowhere else, since of old
+// addresses some belong to others by now. Without addrs the dial is over.
+func (h *Host) expect(who peer.ID, addrs []ma.Multiaddr) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.node.Peerstore().ClearAddrs(who)
+	if h.dialing[who] = addrs != nil; !h.dialing[who] {
+		delete(h.dialing, who)
+		return
+	}
+	h.node.Peerstore().AddAddrs(who, addrs, peerstore.TempAddrTTL)
+}
+
+// forget keeps nothing about a peer that is gone, and is not being dialed again.
+func (h *Host) forget(who peer.ID) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.dialing[who] {
+		h.node.Peerstore().ClearAddrs(who)
+		h.node.Peerstore().RemovePeer(who)
+	}
 }
 
 // Open opens a stream, over the connection there is or a new one. It does not
@@ -223,7 +185,7 @@ func (h *Host) Open(ctx context.Context, to Address, proto string) (*Stream, err
 			return nil, err
 		}
 		var err error
-		raw, err = h.host.Network().NewStream(network.WithNoDial(ctx, "connected"), toPeer(to.ID))
+		raw, err = h.node.NewStream(network.WithNoDial(ctx, "connected"), toPeer(to.ID))
 		if err == nil {
 			break
 		}
@@ -248,7 +210,7 @@ func (h *Host) Open(ctx context.Context, to Address, proto string) (*Stream, err
 // peers open with proto. When serve returns, the stream is ended as by Refuse. The
 // context ends when the Host is closed. Peers that have too many streams get ErrBusy.
 func (h *Host) Handle(proto string, serve func(ctx context.Context, s *Stream)) {
-	h.host.SetStreamHandler(protocol.ID(proto), func(raw network.Stream) {
+	h.node.handle(protocol.ID(proto), func(raw network.Stream) {
 		id, ok := fromPeer(raw.Conn().RemotePeer())
 		place := placeOf(raw.Conn().RemoteMultiaddr())
 		if !ok || !h.enter(id, place) {
@@ -299,12 +261,12 @@ func release[K comparable](counts map[K]int, k K) {
 
 // Connected reports whether there is a connection to the peer.
 func (h *Host) Connected(id ident.ID) bool {
-	return h.host.Network().Connectedness(toPeer(id)) == network.Connected
+	return h.node.Connectedness(toPeer(id)) == network.Connected
 }
 
 // Disconnect closes the connections to the peer.
 func (h *Host) Disconnect(id ident.ID) error {
-	if err := h.host.Network().ClosePeer(toPeer(id)); err != nil && !errors.Is(err, network.ErrNoConn) {
+	if err := h.node.ClosePeer(toPeer(id)); err != nil && !errors.Is(err, network.ErrNoConn) {
 		return fmt.Errorf("peer %s: %w", id.Short(), cause(err))
 	}
 	return nil
@@ -312,15 +274,23 @@ func (h *Host) Disconnect(id ident.ID) error {
 
 // Protect keeps the connections to the peer when others are closed because there
 // are too many.
-func (h *Host) Protect(id ident.ID) { h.host.ConnManager().Protect(toPeer(id), "cairn") }
+func (h *Host) Protect(id ident.ID) { h.node.conns.Protect(toPeer(id), "cairn") }
 
 // OnDisconnect has f called, from a goroutine of its own, whenever the last
 // connection to a peer is gone.
 func (h *Host) OnDisconnect(f func(ident.ID)) {
-	h.host.Network().Notify(&network.NotifyBundle{
+	h.onDisconnect(func(who peer.ID) {
+		if id, ok := fromPeer(who); ok {
+			f(id)
+		}
+	})
+}
+
+func (h *Host) onDisconnect(f func(peer.ID)) {
+	h.node.Notify(&network.NotifyBundle{
 		DisconnectedF: func(_ network.Network, conn network.Conn) {
-			if id, ok := fromPeer(conn.RemotePeer()); ok && !h.Connected(id) {
-				f(id)
+			if who := conn.RemotePeer(); h.node.Connectedness(who) != network.Connected {
+				f(who)
 			}
 		},
 	})

@@ -15,7 +15,7 @@ import (
 
 const (
 	connsPerPeer = 8       // a peer needs one; two dials may cross, and QUIC may stand beside TCP
-	spareStreams = 16      // libp2p's own, such as identify, beside those of a peer
+	spareStreams = 16      // beside those of a peer that are served: they are told that there are too many
 	peerMemory   = 1 << 28 // receive windows of one peer
 	strangers    = 64      // connections of one address not yet authenticated; loopback is free
 	transient    = 2048    // those of all

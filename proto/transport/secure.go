@@ -29,9 +29,8 @@ const exporterLabel = "EXPORTER-cairn-record"
 // secureTransport secures connections.
 type secureTransport struct{ handshake *libp2ptls.Transport }
 
-// newSecureTransport is called by libp2p.
-func newSecureTransport(id protocol.ID, key crypto.PrivKey, muxers []upgrader.StreamMuxer) (*secureTransport, error) {
-	handshake, err := libp2ptls.New(id, key, muxers)
+func newSecureTransport(key crypto.PrivKey, muxers []upgrader.StreamMuxer) (*secureTransport, error) {
+	handshake, err := libp2ptls.New(secureProtocol, key, muxers)
 	return &secureTransport{handshake}, err
 }
 

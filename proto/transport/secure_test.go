@@ -33,7 +33,7 @@ func newParty(t *testing.T) party {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := newSecureTransport(secureProtocol, key, nil)
+	s, err := newSecureTransport(key, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,7 +32,7 @@ func (h *Host) Stats() Stats {
 	h.mu.Lock()
 	streams := h.total
 	h.mu.Unlock()
-	return Stats{Connections: len(h.host.Network().Conns()), Streams: streams, Traffic: h.traffic.all()}
+	return Stats{Connections: len(h.node.Conns()), Streams: streams, Traffic: h.traffic.all()}
 }
 
 // traffic counts bytes by protocol: those that this party speaks, so they are

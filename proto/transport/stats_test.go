@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/protocol"
 )
@@ -41,6 +42,10 @@ func TestStats(t *testing.T) {
 			const most = 200
 			for proto, size := range sizes {
 				for party, h := range map[string]*Host{"client": client, "server": server} {
+					// What is sent counts when the writer is told, which may be after it has arrived.
+					for end := time.Now().Add(time.Minute); moved(h.Stats(), proto).Out < uint64(size) && time.Now().Before(end); {
+						time.Sleep(time.Millisecond)
+					}
 					got := moved(h.Stats(), proto)
 					for _, n := range []uint64{got.In, got.Out} {
 						if n < uint64(size) || n > uint64(size)+most {

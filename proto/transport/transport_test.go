@@ -198,7 +198,7 @@ func TestSharedDial(t *testing.T) {
 		})
 	}
 	wait.Wait()
-	if n := len(client.host.Network().Conns()); n != 1 {
+	if n := len(client.node.Conns()); n != 1 {
 		t.Errorf("%d connections", n)
 	}
 }
@@ -385,5 +385,41 @@ func TestClosed(t *testing.T) {
 	client.Close()
 	if _, err := client.Open(t.Context(), to, echo); !errors.Is(err, ErrClosed) {
 		t.Errorf("open: %v", err)
+	}
+}
+
+// TestRedial: a peer can be dialed again as soon as its connection is gone, and
+// is not remembered for longer than that.
+func TestRedial(t *testing.T) {
+	server := newHost(t, listening)
+	server.Handle(echo, serveEcho)
+	client := newHost(t, nil)
+	to := addressOf(t, server)
+	for range 20 {
+		if err := roundTrip(open(t, client, to, echo), []byte("again")); err != nil {
+			t.Fatal(err)
+		}
+		if err := client.Disconnect(to.ID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	nobody := Address{ID: newKey(t).ID(), Addrs: []string{"/ip4/127.0.0.1/tcp/1"}}
+	if err := client.Connect(t.Context(), nobody); !errors.Is(err, ErrUnreachable) {
+		t.Errorf("connect to nobody: %v", err)
+	}
+	for _, h := range []*Host{client, server} {
+		known := func() (n int) {
+			for _, who := range h.node.Peerstore().Peers() {
+				if who != toPeer(h.ID()) {
+					n++
+				}
+			}
+			return n
+		}
+		for end := time.Now().Add(time.Minute); known() > 0; time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("%d peers are remembered", known())
+			}
+		}
 	}
 }
