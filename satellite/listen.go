@@ -43,6 +43,7 @@ func (s *Satellite) listen() (err error) {
 func (s *Satellite) newHost() (*transport.Host, error) {
 	c := transport.Config{
 		Key: s.key, Announce: s.config.Announce, QUIC: s.config.QUIC, Logger: s.log,
+		Serves: []string{transport.SatelliteProtocol, transport.NodesProtocol},
 	}
 	before := s.portBefore()
 	listen := s.config.Listen

@@ -209,6 +209,7 @@ func (n *Node) openHost() error {
 			Listen:   listen,
 			Announce: n.config.Announce,
 			QUIC:     n.config.QUIC,
+			Serves:   []string{wire.Protocol, wire.AuditProtocol},
 			Logger:   n.log,
 		})
 		return err

@@ -91,7 +91,9 @@ func New(c Config) (*Liar, error) {
 	if c.Listen == "" {
 		c.Listen = "/ip4/127.0.0.1/tcp/0"
 	}
-	host, err := transport.New(transport.Config{Key: c.Key, Listen: []string{c.Listen}})
+	host, err := transport.New(transport.Config{
+		Key: c.Key, Listen: []string{c.Listen}, Serves: []string{wire.Protocol, wire.AuditProtocol},
+	})
 	if err != nil {
 		return nil, err
 	}

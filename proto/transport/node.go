@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/connmgr"
@@ -38,11 +39,25 @@ type node struct {
 	protocols *mss.MultistreamMuxer[protocol.ID]
 	announce  []ma.Multiaddr // instead of the addresses it listens on
 	parts     []func() error // to be closed, the last first
+	closed    chan struct{}
+	end       func() error // closeParts, once
+
+	mu      sync.Mutex
+	missing map[protocol.ID]bool // of Config.Serves
+	ready   chan struct{}        // closed when none is
 }
 
 // newNode makes a node that does not listen yet.
 func newNode(c Config, traffic *traffic) (_ *node, err error) {
-	n := &node{protocols: mss.NewMultistreamMuxer[protocol.ID]()}
+	n := &node{
+		protocols: mss.NewMultistreamMuxer[protocol.ID](),
+		closed:    make(chan struct{}), ready: make(chan struct{}), missing: make(map[protocol.ID]bool),
+	}
+	n.end = sync.OnceValue(n.closeParts)
+	for _, proto := range c.Serves {
+		n.missing[protocol.ID(proto)] = true
+	}
+	n.checkReady()
 	defer func() {
 		if err != nil {
 			n.Close()
@@ -149,12 +164,14 @@ func (n *node) addQUIC(c Config, key crypto.PrivKey, resources network.ResourceM
 }
 
 // Close ends all connections.
-func (n *node) Close() error {
+func (n *node) Close() error { return n.end() }
+
+func (n *node) closeParts() error {
+	close(n.closed)
 	var errs []error
 	for _, part := range slices.Backward(n.parts) {
 		errs = append(errs, part())
 	}
-	n.parts = nil
 	return errors.Join(errs...)
 }
 
@@ -176,6 +193,18 @@ func (n *node) handle(proto protocol.ID, serve func(network.Stream)) {
 		serve(s.(network.Stream))
 		return nil
 	})
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.missing[proto] {
+		delete(n.missing, proto)
+		n.checkReady()
+	}
+}
+
+func (n *node) checkReady() {
+	if len(n.missing) == 0 {
+		close(n.ready)
+	}
 }
 
 // serve agrees with a peer on the protocol of a stream and has it served.
@@ -184,6 +213,7 @@ func (n *node) serve(s network.Stream) {
 		s.Reset()
 		return
 	}
+	n.awaitReady()
 	proto, handle, err := n.protocols.Negotiate(s)
 	if err != nil {
 		s.ResetWithError(network.StreamProtocolNegotiationFailed)
@@ -198,6 +228,20 @@ func (n *node) serve(s network.Stream) {
 		return
 	}
 	_ = handle(proto, s)
+}
+
+// awaitReady waits until all that is to be served can be.
+func (n *node) awaitReady() {
+	select {
+	case <-n.ready: // nearly always
+		return
+	default:
+	}
+	select {
+	case <-n.ready:
+	case <-n.closed:
+	case <-time.After(negotiation):
+	}
 }
 
 // negotiation is how long a peer may take to say which protocol a stream has.

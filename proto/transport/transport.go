@@ -55,6 +55,10 @@ type Config struct {
 	Announce []string
 	// QUIC makes the Host dial, and listen where Listen says so, over QUIC too.
 	QUIC bool
+	// Serves names protocols that will be handled. Until all of them are, whatever
+	// peers open waits, for ten seconds at most: a Host listens before its owner is
+	// ready, and nobody is to be told that it does not speak what it is about to.
+	Serves []string
 	// Gate says whether to talk to a peer, either way; nil lets all in. It is
 	// called from many goroutines.
 	Gate func(ident.ID) bool

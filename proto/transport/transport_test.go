@@ -423,3 +423,50 @@ func TestRedial(t *testing.T) {
 		}
 	}
 }
+
+// TestServes: a peer that comes before its protocol is handled waits for that.
+func TestServes(t *testing.T) {
+	const late = echo + "/late"
+	server := newHost(t, func(c *Config) { listening(c); c.Serves = []string{late, echo} })
+	server.Handle(late, serveEcho)
+	client := newHost(t, nil)
+	done := make(chan error, 2)
+	for _, proto := range []string{late, echo} {
+		s := open(t, client, addressOf(t, server), proto)
+		go func() { done <- roundTrip(s, []byte("early")) }()
+	}
+	for client.Stats().Connections == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	select {
+	case err := <-done:
+		t.Fatalf("a stream was served before all could be: %v", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	server.Handle(echo, serveEcho)
+	for range 2 {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	server.Handle(echo, serveEcho) // a second time does no harm
+}
+
+// TestServesNothing: who never handles what was promised refuses it in the end,
+// and closes before that.
+func TestServesNothing(t *testing.T) {
+	server := newHost(t, func(c *Config) { listening(c); c.Serves = []string{echo} })
+	client := newHost(t, nil)
+	done := make(chan error, 1)
+	s := open(t, client, addressOf(t, server), echo)
+	go func() { done <- roundTrip(s, []byte("early")) }()
+	for server.Stats().Connections == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	if err := server.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := <-done; err == nil {
+		t.Error("a closed host answers")
+	}
+}
