@@ -33,6 +33,7 @@ type work struct {
 	x, y, z, t factor
 	scratch    [6]factor
 	steps      [bases / lanes]step
+	_          step // which is looked at while the last is added
 }
 
 // A factor is a field element in each lane, with room for 19 times its limbs.
@@ -59,18 +60,18 @@ func sumLanes(t *Table, s, k *[32]byte) Sum {
 	w.z.limbs = w.y.limbs
 	digits := nibbles(k)
 	for i := range t.entries {
-		w.put(i, t.entries[i][:], int(digits[2*i+1]))
+		w.put(i, t.entries[i][:], int64(digits[2*i+1]))
 	}
 	addSteps(w)
 	doubleLanes(w, 4)
 	for i := range t.entries {
-		w.put(i, t.entries[i][:], int(digits[2*i]))
+		w.put(i, t.entries[i][:], int64(digits[2*i]))
 	}
 	addSteps(w)
 	runtime.KeepAlive(t)
 	of := basePoint()
 	for i, digit := range octets(s) {
-		w.put(i, of[i][:], int(digit))
+		w.put(i, of[i][:], int64(digit))
 	}
 	addSteps(w)
 	left, right, other := w.lane(0), w.lane(2), w.lane(1)
@@ -82,17 +83,14 @@ func sumLanes(t *Table, s, k *[32]byte) Sum {
 }
 
 // put has row i count digit times. Nothing that entries are in is ever moved.
-func (w *work) put(i int, row []entry, digit int) {
-	e, negative := &identity, uint64(0)
-	switch {
-	case digit > 0:
-		e = &row[digit-1]
-	case digit < 0:
-		e, negative = &row[-digit-1], ^uint64(0)
+func (w *work) put(i int, row []entry, digit int64) {
+	negative, e := digit>>63, &identity // negative is 0 or −1
+	if digit != 0 {
+		e = &row[(digit^negative)-negative-1]
 	}
 	at := &w.steps[i/lanes]
 	at.entries[i%lanes] = uintptr(unsafe.Pointer(e))
-	at.negative[i%lanes] = negative
+	at.negative[i%lanes] = uint64(negative)
 }
 
 // lane is the sum of one lane.

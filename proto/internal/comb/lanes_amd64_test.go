@@ -88,6 +88,22 @@ func extreme(random *rand.Rand, e *elements) {
 	}
 }
 
+// lanes_amd64.s counts on where fields are, and looks at a step beyond the last.
+func TestOffsets(t *testing.T) {
+	var w work
+	for i, at := range []uintptr{
+		unsafe.Offsetof(w.x.limbs), unsafe.Offsetof(w.y) + 320, unsafe.Offsetof(w.z) + 320, unsafe.Offsetof(w.t) + 320,
+		unsafe.Offsetof(w.scratch) + 320, unsafe.Offsetof(w.steps),
+	} {
+		if want := []uintptr{320, 960, 1600, 2240, 2880, 6400}[i]; at != want {
+			t.Errorf("field %d is at %d instead of %d", i, at, want)
+		}
+	}
+	if room := unsafe.Sizeof(w) - unsafe.Offsetof(w.steps) - unsafe.Sizeof(w.steps); room < unsafe.Sizeof(step{}) {
+		t.Errorf("%d bytes after the steps", room)
+	}
+}
+
 // entries must not lie on a stack, which may be moved.
 var entries [bases]entry
 
