@@ -7,27 +7,17 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"syscall"
 	"time"
 
 	"golang.org/x/term"
 )
 
-// The memory of transfers is bounded and reused, and has no pointers that a
-// collection would have to follow, so that collecting is cheap. It is done before
-// garbage is half as much as what is in use, and more often as the limit nears.
-const (
-	memoryLimit = 320 << 20
-	gcPercent   = 50
-)
-
 // grace is how long an interrupted command may take to undo what it began.
 const grace = 10 * time.Second
 
 func main() {
-	debug.SetMemoryLimit(memoryLimit)
-	debug.SetGCPercent(gcPercent)
+	tendGarbage()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	context.AfterFunc(ctx, func() {
 		stop() // a second signal ends the process at once
