@@ -7,8 +7,10 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/cairnstorage/cairn/proto/grant"
+	"github.com/cairnstorage/cairn/proto/pb"
 	"github.com/cairnstorage/cairn/proto/transport"
 	"github.com/cairnstorage/cairn/satellite/satclient"
 )
@@ -114,4 +116,17 @@ func (i *interposed) Invoke(ctx context.Context, method string, req, res any, op
 		return err
 	}
 	return satclient.ToStatus(i.after(call))
+}
+
+// Misplace has what a list told of where the object is be something else, if it
+// told. It reports whether it did.
+func (o *Object) Misplace(how func(place *pb.SegmentPlace, offset *int64)) bool {
+	if o.listed == nil {
+		return false
+	}
+	l := *o.listed
+	l.place = proto.CloneOf(l.place)
+	how(l.place, &l.offset)
+	o.listed = &l
+	return true
 }

@@ -23,6 +23,7 @@ type ListOptions struct {
 	Recursive bool   // all levels, not one
 	Unsorted  bool   // yield items as they come, in no order and with little memory
 	Metadata  bool   // fill in Modified and Metadata, for some more work
+	Places    bool   // find out, too, where small files are, for DownloadAll; and Metadata of these
 }
 
 // Item is an object, or a prefix that deeper objects share.
@@ -177,10 +178,15 @@ func (l *lister) pages(dir string, recursive bool, each func(Item) error) error 
 	if err != nil {
 		return err
 	}
-	req := &pb.ListObjectsRequest{Bucket: l.bucket, Prefix: sealed, Recursive: recursive, WithMetadata: l.o.Metadata}
+	req := &pb.ListObjectsRequest{Bucket: l.bucket, Prefix: sealed, Recursive: recursive,
+		WithMetadata: l.o.Metadata || l.o.Places, WithExtents: l.o.Places}
 	return l.p.listPages(l.ctx, req, func(res *pb.ListObjectsResponse) error {
+		places := placesOf(res)
 		for _, found := range res.Items {
 			item, err := l.item(dir, found)
+			if err == nil && l.o.Places {
+				l.locate(&item.Object, found, places)
+			}
 			l.read++
 			if errors.Is(err, names.ErrKey) {
 				l.foreign++
@@ -198,6 +204,29 @@ func (l *lister) pages(dir string, recursive bool, each func(Item) error) error 
 		}
 		return nil
 	})
+}
+
+// placesOf is the segments that a page tells of, by id.
+func placesOf(res *pb.ListObjectsResponse) map[string]*pb.SegmentPlace {
+	places := make(map[string]*pb.SegmentPlace, len(res.Segments))
+	for _, place := range res.Segments {
+		places[string(place.GetId())] = place
+	}
+	return places
+}
+
+// locate notes where an object is, if the page tells and the object can be opened.
+// Whoever downloads others finds out what is wrong with them.
+func (l *lister) locate(object *Object, found *pb.ListItem, places map[string]*pb.SegmentPlace) {
+	if found.Extent == nil || found.Object == nil {
+		return
+	}
+	content, secret, err := openSecret(l.cipher.Metadata(object.Key), object.Key, found.Object)
+	if err != nil {
+		return
+	}
+	*object = objectOf(object.Key, found.Object, secret)
+	object.listed = listedOf(found.Object, content, secret.Packed, found.Extent, places[string(found.Extent.Segment)])
 }
 
 // listPages gives each page of a satellite's list. The next one is on its way

@@ -22,7 +22,7 @@ type segmentReader struct {
 	group  uint32
 	layout erasure.Layout
 	root   merkle.Hash
-	cipher *seal.Segment
+	cipher *seal.Segment // nil: the ciphertext is what is read
 
 	index  uint32       // of the extent in the object
 	start  int64        // of the extent in the object, in plaintext bytes
@@ -64,8 +64,7 @@ func (s *segmentReader) span(from, to int64, stripes int) *span {
 	}
 	k := int64(s.layout.Required)
 	from, to = from-s.start+s.offset, min(to, s.end())-s.start+s.offset
-	first, _ := seal.Locate(s.layout, from)
-	last, _ := seal.Locate(s.layout, to-1)
+	first, last := s.chunkOf(from), s.chunkOf(to-1)
 	w := &window{segment: s, first: int(first / k), stripes: 1}
 	switch {
 	case first/k == last/k: // within a stripe
@@ -79,8 +78,8 @@ func (s *segmentReader) span(from, to int64, stripes int) *span {
 	for slot := first % k; slot <= last%k; slot++ {
 		w.wanted = append(w.wanted, int(slot))
 	}
-	begin, _ := seal.Span(s.layout, first)
-	end, size := seal.Span(s.layout, last)
+	begin, _ := s.bounds(first)
+	end, size := s.bounds(last)
 	return &span{
 		window: w, skip: int(from - begin), length: int(min(to, end+int64(size)) - from),
 		ready: make(chan struct{}),
@@ -101,8 +100,31 @@ func (s *segmentReader) blockSpan(from, to int64) *span {
 	}
 }
 
+// chunkOf is the index of the data chunk that holds what is at an offset.
+func (s *segmentReader) chunkOf(offset int64) int64 {
+	locate := seal.Locate
+	if s.cipher == nil {
+		locate = seal.LocateSealed
+	}
+	index, _ := locate(s.layout, offset)
+	return index
+}
+
+// bounds is where what is in a data chunk begins, and its length.
+func (s *segmentReader) bounds(index int64) (start int64, size int) {
+	if s.cipher == nil {
+		return seal.SpanSealed(s.layout, index)
+	}
+	return seal.Span(s.layout, index)
+}
+
 // need is how many buffers the span takes: for its pieces, and for plaintext.
-func (sp *span) need() int { return 2 * len(sp.window.wanted) }
+func (sp *span) need() int {
+	if sp.window.segment.cipher == nil {
+		return len(sp.window.wanted)
+	}
+	return 2 * len(sp.window.wanted)
+}
 
 // prepare gives the window what it needs to be fetched.
 func (w *window) prepare(session *getSession, memory *share, buffers []*buffer) {
@@ -112,7 +134,7 @@ func (w *window) prepare(session *getSession, memory *share, buffers []*buffer) 
 	w.arrivals = make(chan arrival, (maxRenewals+1)*w.segment.layout.Total)
 }
 
-// chunk is the plaintext of the window's i-th chunk, in the order in which the
+// chunk is what is read of the window's i-th chunk, in the order in which the
 // object has them; nil after the last.
 func (w *window) chunk(i int) []byte {
 	row := i / len(w.wanted)
@@ -120,7 +142,11 @@ func (w *window) chunk(i int) []byte {
 		return nil
 	}
 	size := w.chunkSize(row)
-	return w.plain[i%len(w.wanted)].chunk(row, size)[:size-seal.Overhead]
+	chunk := w.plain[i%len(w.wanted)].chunk(row, size)
+	if w.segment.cipher == nil {
+		return chunk
+	}
+	return chunk[:size-seal.Overhead]
 }
 
 // check verifies what the satellite says of the extent. An object is written

@@ -234,7 +234,7 @@ func (c *copier) one(ctx context.Context, from, to location, isDir bool, way dir
 			}
 		}
 	}
-	return c.do(ctx, j, way, nil)
+	return c.do(ctx, j, way)
 }
 
 // statLocal fills in what is known of a local source.

@@ -1,13 +1,18 @@
 package main
 
-import "time"
+import (
+	"time"
+
+	"github.com/cairnstorage/cairn/uplink"
+)
 
 // job is one file or object to be copied.
 type job struct {
 	from, to location
-	size     int64     // -1 when not known beforehand
-	modified time.Time // of a local source
-	rel      string    // of an object in a tree: its key below the prefix
+	size     int64         // -1 when not known beforehand
+	modified time.Time     // of a local source
+	rel      string        // of an object in a tree: its key below the prefix
+	object   uplink.Object // of a tree, as it was listed
 }
 
 // target says where a single source goes: into a target that is a directory,

@@ -20,9 +20,8 @@ func (c *copier) verb() string {
 	return "copy"
 }
 
-// do carries out one job and shows it. A download that is part of a tree goes
-// into that.
-func (c *copier) do(ctx context.Context, j job, way direction, into *localTree) error {
+// do carries out one job and shows it.
+func (c *copier) do(ctx context.Context, j job, way direction) error {
 	size := max(j.size, 0)
 	e := event{Action: c.verb(), Source: j.from.String(), Target: j.to.String(), Size: &size, DryRun: c.dryRun}
 	if c.dryRun {
@@ -44,7 +43,7 @@ func (c *copier) do(ctx context.Context, j job, way direction, into *localTree) 
 	case upload:
 		size, err = c.upload(ctx, j)
 	case download:
-		size, err = c.download(ctx, j, into)
+		size, err = c.download(ctx, j)
 	default:
 		size, err = c.serverSide(ctx, j)
 	}
@@ -157,12 +156,18 @@ func put(ctx context.Context, p *uplink.Project, to location, o uplink.UploadOpt
 }
 
 // download copies an object, or a range of it, to a file or standard output.
-func (c *copier) download(ctx context.Context, j job, into *localTree) (size int64, err error) {
+func (c *copier) download(ctx context.Context, j job) (size int64, err error) {
 	d, length, err := c.open(ctx, j.from)
 	if err != nil {
 		return 0, err
 	}
 	defer d.Close()
+	return c.receive(ctx, j, d, length, nil)
+}
+
+// receive writes so many bytes of an object, all that d yields, to where the job
+// says; of a tree, into that.
+func (c *copier) receive(ctx context.Context, j job, d *uplink.Download, length int64, into *localTree) (size int64, err error) {
 	m := c.show.meter(j.from.String(), length)
 	defer func() { m.done(err) }()
 	if j.to.std {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -44,7 +45,7 @@ func (c *copier) uploadTree(b *batch, from, to location, under string) error {
 			return nil
 		}
 		c.show.expect(f.size)
-		return b.run(f.path, func(ctx context.Context) error { return c.do(ctx, j, upload, nil) })
+		return b.run(f.path, func(ctx context.Context) error { return c.do(ctx, j, upload) })
 	}
 	skip := func(path, why string) {
 		if !c.a.quiet {
@@ -54,29 +55,61 @@ func (c *copier) uploadTree(b *batch, from, to location, under string) error {
 	return walkFiles(b.ctx, from.path, each, skip, b.refuse)
 }
 
+// fetchTogether is how many objects of a tree are downloaded together: of those
+// that are stored together, most are among them.
+const fetchTogether = 1 << 14
+
 func (c *copier) downloadTree(b *batch, from, to location, under string) (err error) {
 	var into *localTree // made when the first object is found
+	var jobs []job
 	err = c.objects(b, from, to, under, func(j job) error {
 		if err := checkLocalName(j.rel); err != nil {
 			b.refuse(j.from.String(), err)
 			return nil
 		}
-		if into == nil && !c.dryRun {
+		if c.dryRun {
+			return b.run(j.from.String(), func(ctx context.Context) error { return c.do(ctx, j, download) })
+		}
+		if into == nil {
 			var err error
 			if into, err = openTree(to.path, c.move); err != nil {
 				return err
 			}
 		}
-		return b.run(j.from.String(), func(ctx context.Context) error { return c.do(ctx, j, download, into) })
+		if jobs = append(jobs, j); len(jobs) < fetchTogether {
+			return nil
+		}
+		defer func() { jobs = jobs[:0] }()
+		return c.fetch(b, jobs, into)
 	})
 	if into == nil {
 		return err
 	}
-	_ = b.group.Wait() // which uses the tree
-	if closeErr := into.close(); err == nil {
-		err = closeErr
+	if len(jobs) > 0 { // whatever the list ended with
+		err = cmp.Or(err, c.fetch(b, jobs, into))
 	}
-	return err
+	return cmp.Or(err, into.close())
+}
+
+// fetch downloads objects of one bucket into a tree.
+func (c *copier) fetch(b *batch, jobs []job, into *localTree) error {
+	objects := make([]uplink.Object, len(jobs))
+	for i := range jobs {
+		objects[i] = jobs[i].object
+		b.count()
+	}
+	c.p.DownloadAll(b.ctx, jobs[0].from.bucket, objects, c.parallel, func(i int, d *uplink.Download, err error) {
+		j, size := jobs[i], int64(0)
+		if err == nil {
+			size, err = c.receive(b.ctx, j, d, d.Object().Size, into)
+		}
+		if err != nil {
+			b.fail(j.from.String(), err)
+			return
+		}
+		c.show.did(event{Action: c.verb(), Source: j.from.String(), Target: j.to.String(), Size: &size})
+	})
+	return b.ctx.Err()
 }
 
 // copyTree copies on the satellite. What there is is found first, for copies
@@ -95,7 +128,7 @@ func (c *copier) copyTree(b *batch, from, to location, under string) error {
 		return err
 	}
 	for _, j := range jobs {
-		if err := b.run(j.from.String(), func(ctx context.Context) error { return c.do(ctx, j, serverSide, nil) }); err != nil {
+		if err := b.run(j.from.String(), func(ctx context.Context) error { return c.do(ctx, j, serverSide) }); err != nil {
 			return err
 		}
 	}
@@ -106,13 +139,13 @@ func (c *copier) copyTree(b *batch, from, to location, under string) error {
 // object of this very key, that is the one.
 func (c *copier) objects(b *batch, from, to location, under string, each func(job) error) error {
 	found := false
-	list := uplink.ListOptions{Prefix: from.asDirKey(), Recursive: true, Unsorted: true}
+	list := uplink.ListOptions{Prefix: from.asDirKey(), Recursive: true, Unsorted: true, Places: !to.remote && !c.dryRun}
 	for item, err := range c.p.List(b.ctx, from.bucket, list) {
 		if err != nil {
 			return err
 		}
 		found = true
-		j := job{size: item.Object.Size, rel: under + strings.TrimPrefix(item.Object.Key, list.Prefix)}
+		j := job{size: item.Object.Size, object: item.Object, rel: under + strings.TrimPrefix(item.Object.Key, list.Prefix)}
 		j.from, j.to = location{remote: true, bucket: from.bucket, key: item.Object.Key}, to.join(j.rel)
 		c.show.expect(j.size)
 		if err := each(j); err != nil {
@@ -132,5 +165,5 @@ func (c *copier) objects(b *batch, from, to location, under string, each func(jo
 	if err != nil {
 		return err
 	}
-	return each(job{from: from, to: to.join(from.base()), size: o.Size, rel: from.base()})
+	return each(job{from: from, to: to.join(from.base()), size: o.Size, object: o, rel: from.base()})
 }

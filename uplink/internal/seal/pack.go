@@ -31,7 +31,7 @@ func Blocks(l erasure.Layout, offset, length int64) ([]Block, error) {
 	if offset < 0 || offset >= l.Size || length < 1 || length > l.Size {
 		return nil, fmt.Errorf("seal: a pack of %d bytes has no extent of %d at %d", l.Size, length, offset)
 	}
-	chunk, within := chunkAt(l, offset)
+	chunk, within := LocateSealed(l, offset)
 	var blocks []Block
 	for start := int64(0); start < length; chunk, within = chunk+1, 0 {
 		if chunk == int64(l.Stripes()*l.Required) {
@@ -48,8 +48,10 @@ func Blocks(l erasure.Layout, offset, length int64) ([]Block, error) {
 	return blocks, nil
 }
 
-// chunkAt finds the data chunk that holds a byte of the ciphertext.
-func chunkAt(l erasure.Layout, offset int64) (chunk int64, within int) {
+// LocateSealed returns the data chunk that holds a byte of a segment's ciphertext,
+// as its index over the segment, and the byte's place within it. The offset must
+// lie below the segment's size.
+func LocateSealed(l erasure.Layout, offset int64) (chunk int64, within int) {
 	k, last := int64(l.Required), int64(l.Stripes()-1)
 	if start := last * k * erasure.ChunkSize; offset >= start {
 		size := int64(l.ChunkSize(int(last)))
@@ -57,6 +59,15 @@ func chunkAt(l erasure.Layout, offset int64) (chunk int64, within int) {
 		return last*k + offset/size, int(offset % size)
 	}
 	return offset / erasure.ChunkSize, int(offset % erasure.ChunkSize)
+}
+
+// SpanSealed returns where a data chunk begins in a segment's ciphertext and how
+// long it is: the inverse of LocateSealed.
+func SpanSealed(l erasure.Layout, index int64) (start int64, size int) {
+	k := int64(l.Required)
+	stripe := index / k
+	size = l.ChunkSize(int(stripe))
+	return stripe*k*erasure.ChunkSize + index%k*int64(size), size
 }
 
 // Plan chooses a place in a pack for a file of each size, in bytes, and returns
