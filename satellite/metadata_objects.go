@@ -73,6 +73,7 @@ func (m *metadataService) ListObjects(ctx context.Context, req *pb.ListObjectsRe
 		Recursive:    req.Recursive,
 		WithMetadata: req.WithMetadata,
 		WithExtents:  req.WithExtents,
+		WithInline:   req.WithInline,
 	})
 	if err != nil {
 		return nil, err

@@ -130,3 +130,14 @@ func (o *Object) Misplace(how func(place *pb.SegmentPlace, offset *int64)) bool 
 	o.listed = &l
 	return true
 }
+
+// SpoilInline has what a list told of an inline object be something else.
+func (o *Object) SpoilInline(how func([]byte) []byte) bool {
+	if o.listed == nil || o.listed.inline == nil {
+		return false
+	}
+	l := *o.listed
+	l.inline = how(slices.Clone(l.inline))
+	o.listed = &l
+	return true
+}

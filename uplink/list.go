@@ -179,7 +179,7 @@ func (l *lister) pages(dir string, recursive bool, each func(Item) error) error 
 		return err
 	}
 	req := &pb.ListObjectsRequest{Bucket: l.bucket, Prefix: sealed, Recursive: recursive,
-		WithMetadata: l.o.Metadata || l.o.Places, WithExtents: l.o.Places}
+		WithMetadata: l.o.Metadata || l.o.Places, WithExtents: l.o.Places, WithInline: l.o.Places}
 	return l.p.listPages(l.ctx, req, func(res *pb.ListObjectsResponse) error {
 		places := placesOf(res)
 		for _, found := range res.Items {
@@ -218,7 +218,7 @@ func placesOf(res *pb.ListObjectsResponse) map[string]*pb.SegmentPlace {
 // locate notes where an object is, if the page tells and the object can be opened.
 // Whoever downloads others finds out what is wrong with them.
 func (l *lister) locate(object *Object, found *pb.ListItem, places map[string]*pb.SegmentPlace) {
-	if found.Extent == nil || found.Object == nil {
+	if found.Object == nil || found.Extent == nil && len(found.Object.Inline) == 0 {
 		return
 	}
 	content, secret, err := openSecret(l.cipher.Metadata(object.Key), object.Key, found.Object)
@@ -226,7 +226,7 @@ func (l *lister) locate(object *Object, found *pb.ListItem, places map[string]*p
 		return
 	}
 	*object = objectOf(object.Key, found.Object, secret)
-	object.listed = listedOf(found.Object, content, secret.Packed, found.Extent, places[string(found.Extent.Segment)])
+	object.listed = listedOf(found.Object, content, secret.Packed, found.Extent, places[string(found.Extent.GetSegment())])
 }
 
 // listPages gives each page of a satellite's list. The next one is on its way

@@ -25,7 +25,7 @@ type Object struct {
 	Segments int               // 0 for an object that is small enough to be kept inline
 	Version  string            // tells it from what had or will have its key; opaque bytes
 
-	listed *listing // where it is, if it was listed with ListOptions.Places and is packed
+	listed *listing // where it is, if it was listed with ListOptions.Places and is inline or packed
 }
 
 // Stat returns an object with its metadata. Errors: ErrBucketNotFound,

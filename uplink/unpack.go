@@ -23,7 +23,7 @@ import (
 
 const (
 	// unpackRuns is how many stretches of packs are read at once.
-	unpackRuns = 3
+	unpackRuns = 2
 	// unpackReady is how many files that were read together are in memory at most.
 	unpackReady = 16
 	// unpackGap is how many bytes that nobody wants are read on the way to the next
@@ -35,16 +35,21 @@ const (
 type listing struct {
 	sealed  []byte // the object's key
 	content keys.Content
-	place   *pb.SegmentPlace
+	inline  []byte           // ciphertext of an inline object
+	place   *pb.SegmentPlace // otherwise
 	offset  int64
 }
 
-// listedOf returns where a packed object is, or nil if the list did not tell.
+// listedOf returns where an inline or packed object is, or nil if the list did not
+// tell.
 func listedOf(o *pb.Object, content keys.Content, packed bool, extent *pb.Extent, place *pb.SegmentPlace) *listing {
+	if len(o.Inline) > 0 {
+		return &listing{sealed: o.Key, content: content, inline: o.Inline}
+	}
 	if !packed || extent == nil || place == nil || extent.Length != o.Size || o.Size < 1 || o.Size > MaxPacked || extent.Offset >= place.Size {
 		return nil
 	}
-	return &listing{o.Key, content, place, int64(extent.Offset)}
+	return &listing{sealed: o.Key, content: content, place: place, offset: int64(extent.Offset)}
 }
 
 // DownloadAll begins to read objects, as they were listed, and hands each over to
@@ -97,7 +102,7 @@ type run struct {
 func (u *unpacker) plan() (runs []*run, single []int) {
 	var packed []int
 	for i := range u.objects {
-		if u.objects[i].listed != nil {
+		if l := u.objects[i].listed; l != nil && l.inline == nil {
 			packed = append(packed, i)
 		} else {
 			single = append(single, i)
@@ -137,8 +142,15 @@ func (r *run) continues(l *listing) bool {
 // alone hands over an object that is read by itself, when it is its turn. If a list
 // told where it is that is believed first, but what was listed may be there no more.
 func (u *unpacker) alone(i int) {
-	if u.objects[i].listed == nil {
+	switch l := u.objects[i].listed; {
+	case l == nil:
 		u.again(i)
+		return
+	case l.inline != nil:
+		u.handing.Go(func() error {
+			u.openInline(i)
+			return nil
+		})
 		return
 	}
 	plain, err := u.hold(i)
@@ -160,6 +172,17 @@ func (u *unpacker) alone(i int) {
 		u.hand(i, plain.bytes)
 		return nil
 	})
+}
+
+// openInline hands over an inline object.
+func (u *unpacker) openInline(i int) {
+	o := &u.objects[i]
+	plain, err := seal.OpenInline(o.listed.content, o.listed.inline)
+	if err != nil || int64(len(plain)) != o.Size {
+		u.download(i)
+		return
+	}
+	u.hand(i, plain)
 }
 
 // again hands over an object as the satellite has it now.

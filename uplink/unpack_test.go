@@ -96,7 +96,7 @@ func TestDownloadAll(t *testing.T) {
 	objects := listPlaces(t, p)
 	apart := int32(0)
 	for _, o := range objects {
-		if o.Size <= seal.MaxInline || o.Size > uplink.MaxPacked {
+		if o.Size > uplink.MaxPacked {
 			apart++
 		}
 	}
@@ -310,5 +310,28 @@ func TestDownloadAllContextEnds(t *testing.T) {
 		if int(read.Load()+failed.Load()) != len(objects) || failed.Load() == 0 {
 			t.Errorf("%d objects were read and %d failed, of %d", read.Load(), failed.Load(), len(objects))
 		}
+	}
+}
+
+// TestSpoiledInline: what a list tells of inline objects opens, or is asked for again.
+func TestSpoiledInline(t *testing.T) {
+	p := onNetwork(t)
+	packAll(t, p, 0, 1, 100, seal.MaxInline)
+	objects := listPlaces(t, p)
+	for what, how := range map[string]func([]byte) []byte{
+		"changed":  func(b []byte) []byte { b[len(b)-1] ^= 1; return b },
+		"cut":      func(b []byte) []byte { return b[:len(b)-1] },
+		"no more":  func(b []byte) []byte { return b[:0] },
+		"too long": func(b []byte) []byte { return append(b, make([]byte, seal.MaxInline)...) },
+	} {
+		t.Run(what, func(t *testing.T) {
+			spoiled := slices.Clone(objects)
+			for i := range spoiled {
+				if !spoiled[i].SpoilInline(how) {
+					t.Fatalf("the list did not have the content of %s", spoiled[i].Key)
+				}
+			}
+			checkAll(t, p, spoiled, 2)
+		})
 	}
 }

@@ -1776,6 +1776,7 @@ type ListObjectsRequest struct {
 	Recursive     bool                   `protobuf:"varint,5,opt,name=recursive,proto3" json:"recursive,omitempty"` // otherwise one level: deeper keys show as prefixes
 	WithMetadata  bool                   `protobuf:"varint,6,opt,name=with_metadata,json=withMetadata,proto3" json:"with_metadata,omitempty"`
 	WithExtents   bool                   `protobuf:"varint,7,opt,name=with_extents,json=withExtents,proto3" json:"with_extents,omitempty"` // of objects that have one
+	WithInline    bool                   `protobuf:"varint,8,opt,name=with_inline,json=withInline,proto3" json:"with_inline,omitempty"`    // the bytes of inline objects
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1855,6 +1856,13 @@ func (x *ListObjectsRequest) GetWithMetadata() bool {
 func (x *ListObjectsRequest) GetWithExtents() bool {
 	if x != nil {
 		return x.WithExtents
+	}
+	return false
+}
+
+func (x *ListObjectsRequest) GetWithInline() bool {
+	if x != nil {
+		return x.WithInline
 	}
 	return false
 }
@@ -3381,7 +3389,7 @@ const file_satellite_proto_rawDesc = "" +
 	"firstIndex\x12*\n" +
 	"\aextents\x18\x04 \x03(\v2\x10.cairn.v1.ExtentR\aextents\x122\n" +
 	"\bsegments\x18\x05 \x03(\v2\x16.cairn.v1.SegmentPlaceR\bsegments\x12,\n" +
-	"\x06leases\x18\x06 \x03(\v2\x14.cairn.v1.GroupLeaseR\x06leases\"\xd6\x01\n" +
+	"\x06leases\x18\x06 \x03(\v2\x14.cairn.v1.GroupLeaseR\x06leases\"\xf7\x01\n" +
 	"\x12ListObjectsRequest\x12\x16\n" +
 	"\x06bucket\x18\x01 \x01(\tR\x06bucket\x12\x16\n" +
 	"\x06prefix\x18\x02 \x01(\fR\x06prefix\x12\x14\n" +
@@ -3389,7 +3397,9 @@ const file_satellite_proto_rawDesc = "" +
 	"\x05limit\x18\x04 \x01(\rR\x05limit\x12\x1c\n" +
 	"\trecursive\x18\x05 \x01(\bR\trecursive\x12#\n" +
 	"\rwith_metadata\x18\x06 \x01(\bR\fwithMetadata\x12!\n" +
-	"\fwith_extents\x18\a \x01(\bR\vwithExtents\"v\n" +
+	"\fwith_extents\x18\a \x01(\bR\vwithExtents\x12\x1f\n" +
+	"\vwith_inline\x18\b \x01(\bR\n" +
+	"withInline\"v\n" +
 	"\bListItem\x12(\n" +
 	"\x06object\x18\x01 \x01(\v2\x10.cairn.v1.ObjectR\x06object\x12\x16\n" +
 	"\x06prefix\x18\x02 \x01(\fR\x06prefix\x12(\n" +

@@ -156,6 +156,9 @@ func (l *lister) take(pair kv.Pair) error {
 	if l.WithMetadata {
 		item.SealedMetadata = bytes.Clone(o.sealed)
 	}
+	if l.WithInline {
+		item.Inline = bytes.Clone(o.inline)
+	}
 	if l.WithExtents && len(o.extents) == 1 {
 		item.Extent = &o.extents[0]
 		l.extents = append(l.extents, o.extents[0])
@@ -169,5 +172,5 @@ func (l *lister) add(item Item, last []byte) {
 	l.page.Items = append(l.page.Items, item)
 	l.page.Next = last
 	l.last = last
-	l.size += 64 + len(last) + len(item.SealedMetadata)
+	l.size += 64 + len(last) + len(item.SealedMetadata) + len(item.Inline)
 }

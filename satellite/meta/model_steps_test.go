@@ -202,6 +202,7 @@ func (d *duel) list() {
 	q := ListRequest{
 		Project: d.project, Bucket: d.bucketName(), Limit: 1 + d.random.IntN(9),
 		Recursive: d.chance(50), WithMetadata: d.chance(50), WithExtents: d.chance(50),
+		WithInline: d.chance(50),
 	}
 	if d.chance(50) {
 		q.Prefix = d.key()

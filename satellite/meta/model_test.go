@@ -410,6 +410,9 @@ func (m *model) list(q ListRequest) ([]Item, error) {
 		if q.WithMetadata {
 			item.SealedMetadata = o.sealed
 		}
+		if q.WithInline {
+			item.Inline = o.inline
+		}
 		if q.WithExtents && len(o.extents) == 1 && !o.listed {
 			item.Extent = &o.extents[0]
 		}

@@ -97,6 +97,7 @@ type ListRequest struct {
 	Recursive    bool // otherwise keys deeper than one component show as prefixes
 	WithMetadata bool
 	WithExtents  bool // fill in Extent, and Places
+	WithInline   bool // fill in Inline
 }
 
 // Item is an object, or the common prefix of those a level below. An object

@@ -59,9 +59,12 @@ func (c *copier) uploadTree(b *batch, from, to location, under string) error {
 // that are stored together, most are among them.
 const fetchTogether = 1 << 14
 
+// fetchInline is how many of those are that the list holds as a whole.
+const fetchInline = 256
+
 func (c *copier) downloadTree(b *batch, from, to location, under string) (err error) {
 	var into *localTree // made when the first object is found
-	var jobs []job
+	var jobs, inline []job
 	err = c.objects(b, from, to, under, func(j job) error {
 		if err := checkLocalName(j.rel); err != nil {
 			b.refuse(j.from.String(), err)
@@ -76,17 +79,23 @@ func (c *copier) downloadTree(b *batch, from, to location, under string) (err er
 				return err
 			}
 		}
-		if jobs = append(jobs, j); len(jobs) < fetchTogether {
+		some, most := &jobs, fetchTogether
+		if j.object.Segments == 0 {
+			some, most = &inline, fetchInline
+		}
+		if *some = append(*some, j); len(*some) < most {
 			return nil
 		}
-		defer func() { jobs = jobs[:0] }()
-		return c.fetch(b, jobs, into)
+		defer func() { *some = (*some)[:0] }()
+		return c.fetch(b, *some, into)
 	})
 	if into == nil {
 		return err
 	}
-	if len(jobs) > 0 { // whatever the list ended with
-		err = cmp.Or(err, c.fetch(b, jobs, into))
+	for _, some := range [][]job{inline, jobs} { // whatever the list ended with
+		if len(some) > 0 {
+			err = cmp.Or(err, c.fetch(b, some, into))
+		}
 	}
 	return cmp.Or(err, into.close())
 }
