@@ -52,19 +52,25 @@ func isTidy(db *badger.DB) bool {
 	return !slices.ContainsFunc(db.Levels(), func(level badger.LevelInfo) bool { return level.Score >= 1 })
 }
 
-// tidy compacts the index until it is tidy or the tidier is stopped.
+// tidy compacts the index until it is tidy, even with the table that closing adds,
+// or the tidier is stopped.
 func (x *index) tidy() {
 	quiet := indexOptions(x.path)
-	x.reopen(quiet.WithNumCompactors(2).WithNumLevelZeroTablesStall(2 * quiet.NumLevelZeroTables))
-	for x.pause(100 * time.Millisecond) {
-		x.mu.RLock()
-		done := x.db != nil && isTidy(x.db)
-		x.mu.RUnlock()
-		if done {
-			x.reopen(quiet)
-			return
+	for !x.isTidy() {
+		x.reopen(quiet.WithNumCompactors(2).WithNumLevelZeroTablesStall(2 * quiet.NumLevelZeroTables))
+		for !x.isTidy() {
+			if !x.pause(100 * time.Millisecond) {
+				return
+			}
 		}
+		x.reopen(quiet)
 	}
+}
+
+func (x *index) isTidy() bool {
+	x.mu.RLock()
+	defer x.mu.RUnlock()
+	return x.db != nil && isTidy(x.db)
 }
 
 // reopen puts another database over the same files in the place of the one there
@@ -97,7 +103,11 @@ func (x *index) lockUnused() bool {
 		pause := time.Second
 		if x.room() == nil {
 			if x.mu.TryLock() {
-				return true
+				if x.pause(0) {
+					return true
+				}
+				x.mu.Unlock()
+				return false
 			}
 			pause = time.Millisecond
 		}
@@ -109,6 +119,11 @@ func (x *index) lockUnused() bool {
 
 // pause reports false, at once, when the tidier is stopped.
 func (t *tidier) pause(d time.Duration) bool {
+	select {
+	case <-t.ended:
+		return false
+	default:
+	}
 	select {
 	case <-t.ended:
 		return false

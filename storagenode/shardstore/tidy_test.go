@@ -197,3 +197,30 @@ func TestIndexOpensAgain(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestTidyEnds: what is written last does not have a closed index opened again.
+func TestTidyEnds(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "index")
+	x := newIndex(t, path)
+	x.room = func() error { return ErrFull } // until it is closed
+	var written atomic.Int64
+	if err := addNumbered(x, 0, manyKeys, &written); err != nil {
+		t.Fatal(err)
+	}
+	x.stop()
+	x.room = func() error { return nil }
+	if err := addNumbered(x, manyKeys, 1, &written); err != nil {
+		t.Fatal(err)
+	}
+	if err := x.close(); err != nil {
+		t.Fatal(err)
+	}
+	x.worker.Wait()
+	again := newIndex(t, path) // which could not be if it were open
+	if err := checkNumbered(again, manyKeys+1, 97); err != nil {
+		t.Error(err)
+	}
+	if err := again.close(); err != nil {
+		t.Error(err)
+	}
+}
