@@ -68,6 +68,7 @@ func TestSameShardAtOnce(t *testing.T) {
 	if u.Shards != 1 || u.Used != (place{reserved: 30_016, slots: 10}).onDisk(30_016) {
 		t.Errorf("usage: %+v", u)
 	}
+	s.Close() // which gives up the room that was made ahead
 	onDisk := diskUse(t, cfg.Dirs[0]) + diskUse(t, cfg.Dirs[1])
 	if onDisk > u.Used+4*pageSize {
 		t.Errorf("%d bytes are on disk, %d used", onDisk, u.Used)

@@ -38,6 +38,7 @@ type dir struct {
 	lock       *os.File
 	index      *index
 	volumeSize int64
+	inPlace    bool // blocks stay where they are when they are written anew
 	reserve    int64
 	plenty     int64
 	free       func(path string) (free, total int64, err error)
@@ -83,6 +84,7 @@ func (d *dir) allocate(reserved int64, slots int) (*volume, place, error) {
 	d.begun += p.onDisk(reserved)
 	d.pledged += p.onDisk(reserved)
 	d.appended += p.length()
+	d.makeRoom(v, p)
 	return v, p, nil
 }
 
@@ -100,6 +102,7 @@ func (d *dir) rotate() error {
 	d.volumes[v.number] = v
 	if d.active = v; last != nil {
 		last.sealed = true
+		d.giveUpRoom(last)
 		d.removeIfEmpty(last)
 	}
 	return nil
@@ -211,7 +214,7 @@ func (d *dir) removeIfEmpty(v *volume) {
 	if v == nil || !v.sealed || v.records > 0 || v.number == d.next-1 {
 		return
 	}
-	if _, data, err := nextData(v.file, pageSize); data || err != nil {
+	if at, data, err := nextData(v.file, pageSize); data && at < v.end || err != nil {
 		return
 	}
 	delete(d.volumes, v.number)

@@ -44,6 +44,7 @@ func openDir(path, known string, cfg *Config) (_ *dir, err error) {
 	if err := d.setReserve(cfg.Reserve); err != nil {
 		return nil, err
 	}
+	d.inPlace = cfg.inPlace(path)
 	if err := d.openIndex(); err != nil {
 		return nil, err
 	}
@@ -148,6 +149,7 @@ func (d *dir) release() error {
 		}
 	}
 	for _, v := range d.volumes {
+		d.giveUpRoom(v)
 		errs = append(errs, v.file.Close())
 	}
 	if d.lock != nil {

@@ -25,6 +25,16 @@ func freeSpace(path string) (free, total int64, err error) {
 	return int64(st.Bavail) * st.Bsize, int64(st.Blocks) * st.Bsize, nil
 }
 
+// overwritesInPlace reports whether the file system that holds path keeps a block
+// where it is when it is written anew.
+func overwritesInPlace(path string) bool {
+	var st unix.Statfs_t
+	if unix.Statfs(path, &st) != nil {
+		return false
+	}
+	return st.Type == unix.EXT4_SUPER_MAGIC || st.Type == unix.XFS_SUPER_MAGIC
+}
+
 // call runs a system call on f until no signal interrupts it. A file that is
 // being closed stays open for that long, so that its number cannot be another's
 // meanwhile. Errors: os.ErrClosed, among others.

@@ -133,7 +133,9 @@ func (d *dir) takeUp() error {
 		case n == checkpoint:
 			from = offset
 		}
+		end := max(from, pageSize) // of the last record
 		err := scanVolume(context.Background(), v.file, d.identity, n, from, func(rec *record) error {
+			end = rec.offset + rec.length()
 			taken, err := d.takeUpRecord(v, rec, buf)
 			switch {
 			case err != nil:
@@ -145,9 +147,13 @@ func (d *dir) takeUp() error {
 			}
 			return nil
 		}, func(offset, length int64) error {
+			end = offset + length
 			d.log.Error("volume holds bytes that are no record", "volume", n, "offset", offset, "length", length)
 			return nil
 		})
+		if err == nil {
+			err = d.dropZeros(v.file, end)
+		}
 		if err != nil {
 			return err
 		}

@@ -37,6 +37,8 @@ type Config struct {
 	statfs func(path string) (free, total int64, err error)
 	plenty int64 // see spacePlenty; 0 with a statfs: there never is
 	punch  func(f *os.File, offset, length int64) error
+	// whether room is made in volumes in path
+	inPlace func(path string) bool
 }
 
 func (cfg *Config) setDefaults() error {
@@ -66,6 +68,9 @@ func (cfg *Config) setDefaults() error {
 	setDefault(&cfg.plenty, math.MaxInt64)
 	if cfg.punch == nil {
 		cfg.punch = punch
+	}
+	if cfg.inPlace == nil {
+		cfg.inPlace = overwritesInPlace
 	}
 	return nil
 }

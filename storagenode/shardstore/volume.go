@@ -22,6 +22,7 @@ type volume struct {
 
 	// Guarded by the directory's lock.
 	end     int64             // where the next record begins
+	room    int64             // where the zeros end that lie behind end, if any do
 	sealed  bool              // takes no more records
 	records int               // committed or being written
 	writing map[int64]int64   // offset → reserved bytes of records being written
