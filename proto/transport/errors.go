@@ -19,11 +19,12 @@ import (
 
 // explain says in few words what befell a stream. io.EOF stays as it is.
 func (s *Stream) explain(err error) error {
+	if err == nil || err == io.EOF {
+		return err // before anything is allocated for what follows
+	}
 	var unspoken mss.ErrNotSupported[protocol.ID]
 	var cut *network.StreamError
 	switch {
-	case err == nil, err == io.EOF:
-		return err
 	case errors.As(err, &unspoken):
 		return fmt.Errorf("%w: peer %s does not speak %s", ErrProtocol, s.remote.Short(), s.protocol)
 	case isTimeout(err):
