@@ -60,6 +60,7 @@ type dir struct {
 	sound    uint64  // shards that Verify has read well
 	unread   map[place]failing
 	ample    time.Time // when so much was free that it need not be asked for a moment
+	lastFree int64     // how much that was
 	trouble  error
 }
 

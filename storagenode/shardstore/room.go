@@ -1,9 +1,6 @@
 package shardstore
 
-import (
-	"os"
-	"time"
-)
+import "os"
 
 const (
 	// roomAhead is how far a volume is filled with zeros ahead of its small
@@ -23,7 +20,7 @@ var zeros [roomAhead]byte
 // place for what is overwritten. Nothing has a place there yet. The caller holds mu.
 func (d *dir) makeRoom(v *volume, p place) {
 	to := min(roundUp(v.end, roomAhead), d.volumeSize)
-	if !d.inPlace || p.length() > smallRecord || v.end <= v.room || v.end >= to || time.Since(d.ample) >= spaceMoment {
+	if !d.inPlace || p.length() > smallRecord || v.end <= v.room || v.end >= to || !d.isAmple() {
 		return
 	}
 	if _, err := v.file.WriteAt(zeros[:to-v.end], v.end); err == nil {

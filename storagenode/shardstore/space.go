@@ -21,21 +21,29 @@ func (d *dir) askFree() (free int64, err error) {
 	defer d.mu.Unlock()
 	d.ample = time.Time{}
 	if err == nil && free-d.reserve > d.plenty {
-		d.ample = time.Now()
+		d.ample, d.lastFree = time.Now(), free
 	}
 	return free, err
 }
 
+// recentFree is askFree, but asks only now and then as long as there is plenty.
+func (d *dir) recentFree() (free int64, err error) {
+	d.mu.Lock()
+	free, ample := d.lastFree, d.isAmple()
+	d.mu.Unlock()
+	if ample {
+		return free, nil
+	}
+	return d.askFree()
+}
+
+// isAmple reports whether there was plenty a moment ago. The caller holds mu.
+func (d *dir) isAmple() bool { return time.Since(d.ample) < spaceMoment }
+
 // hasFree returns ErrFull unless so many bytes of the disk are free, which are
 // no more than the reserve.
 func (d *dir) hasFree(bytes int64) error {
-	d.mu.Lock()
-	ample := time.Since(d.ample) < spaceMoment
-	d.mu.Unlock()
-	if ample {
-		return nil
-	}
-	free, err := d.askFree()
+	free, err := d.recentFree()
 	if err != nil {
 		return err
 	}
@@ -47,7 +55,7 @@ func (d *dir) hasFree(bytes int64) error {
 
 // room is how many more bytes may be put here.
 func (d *dir) room() int64 {
-	free, err := d.askFree()
+	free, err := d.recentFree()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if err != nil || d.trouble != nil {
