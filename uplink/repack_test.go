@@ -135,6 +135,11 @@ func TestRepackUnderLoad(t *testing.T) {
 	}
 	var wait sync.WaitGroup
 	var mu sync.Mutex
+	sizeOf := func(key string) int {
+		mu.Lock()
+		defer mu.Unlock()
+		return want[key]
+	}
 	set := func(key string, size int) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -152,7 +157,7 @@ func TestRepackUnderLoad(t *testing.T) {
 				remove(t, p, key)
 				set(key, 0)
 			default:
-				size := want[key]
+				size := sizeOf(key)
 				if _, err := p.Move(ctx, bucket, key, bucket, "moved/"+key, uplink.CopyOptions{}); err != nil {
 					t.Error(err)
 				}

@@ -255,7 +255,8 @@ func TestEncodeAllocations(t *testing.T) {
 			t.Errorf("%v: %v allocations of our own", code, ours)
 		}
 		encode := allocated(20, func() { c.Encode(chunks) })
-		if limit := uint64(32 * code[1] * 4); encode > limit {
+		// The tables are pooled, but a pool may forget.
+		if limit := uint64(32*code[1]*4 + 64*code[0]*(code[1]-code[0])); encode > limit {
 			t.Errorf("%v: %d bytes allocated to encode a stripe, more than %d", code, encode, limit)
 		}
 		decode := allocated(20, func() {
