@@ -204,3 +204,37 @@ func killClaimsWriter(t *testing.T, dir string) {
 		t.Fatalf("the writer ended by itself: %v", err)
 	}
 }
+
+// TestLiveCopyCounts: a process that was killed while a shard came once more
+// leaves a staged copy in another directory. The live one is what is held.
+func TestLiveCopyCounts(t *testing.T) {
+	s := openStore(t, claimsConfig(tempDir(t)))
+	holders := make(map[*dir]int)
+	for n := uint64(1); len(holders) < len(s.dirs); n++ {
+		one := claimsSample(n)
+		if err := errors.Join(one.put(s), s.Advance(1, []Entry{one.entry(n)})); err != nil {
+			t.Fatal(err)
+		}
+		holder, e, err := s.lookup(one.meta.Key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		holders[holder]++
+		for _, d := range s.dirs {
+			if d == holder {
+				continue
+			}
+			staged := e
+			staged.Live, staged.Seq, staged.volume = false, 0, e.volume+100
+			if err := d.index.enter(staged); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if info, err := s.Stat(one.meta.Key); err != nil || !info.Live || info.Seq != n {
+			t.Errorf("entry %d: %+v, %v", n, info, err)
+		}
+		if err := one.check(s); err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -261,14 +261,22 @@ func (s *Store) lookup(key Key) (*dir, entry, error) {
 }
 
 // find is lookup for a shard that there may well not be: the directory is nil
-// then.
-func (s *Store) find(key Key) (*dir, entry, error) {
+// then. Of two copies the live one counts: a process that is killed while a shard
+// comes once more leaves a staged one, which expires.
+func (s *Store) find(key Key) (holder *dir, found entry, err error) {
 	for _, d := range s.dirs {
-		if e, ok, err := d.index.get(key); ok || err != nil {
-			return d, e, err
+		e, ok, err := d.index.get(key)
+		if err != nil {
+			return nil, entry{}, err
+		}
+		if ok && e.Live {
+			return d, e, nil
+		}
+		if ok && holder == nil {
+			holder, found = d, e
 		}
 	}
-	return nil, entry{}, nil
+	return holder, found, nil
 }
 
 func notFound(key Key) error {
