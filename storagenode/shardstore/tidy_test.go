@@ -15,12 +15,12 @@ import (
 // numbered is a key and the value that belongs to it.
 func numbered(i int) (key, value []byte) {
 	key = binary.BigEndian.AppendUint64([]byte("numbered"), uint64(i))
-	return key, fmt.Appendf(nil, "%02000d", i)
+	return key, fmt.Appendf(nil, "%030000d", i)
 }
 
 // addNumbered writes so many keys, from one on, and says how far it has come.
 func addNumbered(x *index, from, count int, written *atomic.Int64) error {
-	const batch = 100
+	const batch = 10
 	for ; count > 0; count -= batch {
 		err := x.update(func(txn *badger.Txn) error {
 			for i := range min(batch, count) {
@@ -89,7 +89,7 @@ func await(t *testing.T, what string, holds func() bool) {
 }
 
 // manyKeys fill more tables than may stay as they are.
-const manyKeys = 8_000
+const manyKeys = 560
 
 // TestTidy: what is written and read while the index is compacted is all there,
 // and in the end it is compact and nothing is at work.
@@ -108,7 +108,7 @@ func TestTidy(t *testing.T) {
 			going = false
 		default:
 		}
-		if err := checkNumbered(x, int(written.Load()), 97); err != nil {
+		if err := checkNumbered(x, int(written.Load()), 7); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -217,7 +217,7 @@ func TestTidyEnds(t *testing.T) {
 	}
 	x.worker.Wait()
 	again := newIndex(t, path) // which could not be if it were open
-	if err := checkNumbered(again, manyKeys+1, 97); err != nil {
+	if err := checkNumbered(again, manyKeys+1, 7); err != nil {
 		t.Error(err)
 	}
 	if err := again.close(); err != nil {
