@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/bits"
 	"sync/atomic"
 	"testing"
 
@@ -54,29 +55,34 @@ func TestPackedLosses(t *testing.T) {
 	sizes := []int{5000, 20_000, seal.ChunkPlain, 3 * seal.ChunkPlain, 40_000, 300_000}
 	packAll(t, p, sizes...)
 	await(t, "all nodes to take their shards", func() bool { return !p.Sending() })
-	spoil := func(f *getFault) { f.data[len(f.data)/2] ^= 1 }
-	for lost := range 1 << smallScheme.Total {
-		count := 0
-		for i, d := range doubles {
-			switch gone := lost>>i&1 == 1; {
-			case gone && i%2 == 0:
-				d.set(faults{missing: true})
-				count++
-			case gone:
-				d.set(faults{get: spoil})
-				count++
-			default:
-				d.set(faults{})
-			}
-		}
-		if count != smallScheme.Total-smallScheme.Required {
-			continue
-		}
+	withLosses(doubles, func() {
 		for _, size := range sizes {
 			key, data := fmt.Sprint(size), noise(size)
 			checkGet(t, p, key, data)
 			checkRange(t, p, key, data, size/2, size/2+100)
 		}
+	})
+}
+
+// withLosses calls f with each choice of as many nodes as may be lost: some are
+// without the shards, others give wrong bytes.
+func withLosses(doubles []*double, f func()) {
+	spoil := func(f *getFault) { f.data[len(f.data)/2] ^= 1 }
+	for lost := range 1 << smallScheme.Total {
+		if bits.OnesCount(uint(lost)) != smallScheme.Total-smallScheme.Required {
+			continue
+		}
+		for i, d := range doubles {
+			switch gone := lost>>i&1 == 1; {
+			case gone && i%2 == 0:
+				d.set(faults{missing: true})
+			case gone:
+				d.set(faults{get: spoil})
+			default:
+				d.set(faults{})
+			}
+		}
+		f()
 	}
 }
 

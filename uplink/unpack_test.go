@@ -176,25 +176,7 @@ func TestDownloadAllLosses(t *testing.T) {
 	packAll(t, p, 5000, 5001, 20_000, seal.ChunkPlain, 3*seal.ChunkPlain, 40_000, 300_000)
 	await(t, "all nodes to take their shards", func() bool { return !p.Sending() })
 	objects := listPlaces(t, p)
-	spoil := func(f *getFault) { f.data[len(f.data)/2] ^= 1 }
-	for lost := range 1 << smallScheme.Total {
-		count := 0
-		for i, d := range doubles {
-			switch gone := lost>>i&1 == 1; {
-			case gone && i%2 == 0:
-				d.set(faults{missing: true})
-				count++
-			case gone:
-				d.set(faults{get: spoil})
-				count++
-			default:
-				d.set(faults{})
-			}
-		}
-		if count == smallScheme.Total-smallScheme.Required {
-			checkAll(t, p, objects, 4)
-		}
-	}
+	withLosses(doubles, func() { checkAll(t, p, objects, 4) })
 	for _, d := range doubles[:smallScheme.Total-smallScheme.Required+1] {
 		d.set(faults{missing: true})
 	}

@@ -32,7 +32,7 @@ import (
 // A node is what a Host needs of libp2p: a swarm with its transports, and who
 // serves the streams. libp2p's own host would do more: with each new connection
 // both ends ask each other what they are, for a tenth of what a connection costs,
-// and take up addresses that are of no use here (see Host.dial).
+// and take up addresses that are of no use here (see Host.expect).
 type node struct {
 	*swarm.Swarm
 	conns     connmgr.ConnManager
