@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/cairnstorage/cairn/deploy/procnet"
+	"github.com/cairnstorage/cairn/proto/pages"
 )
 
 // options are the command line.
@@ -53,6 +54,7 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	pages.Prepare(128 << 20) // this process has uplinks in it
 	if err := run(ctx, o); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)

@@ -192,6 +192,9 @@ func (c *copier) all(ctx context.Context, sources []location, to location, way d
 	if len(sources) == 1 && !c.recursive {
 		return c.one(ctx, sources[0], to, isDir, way)
 	}
+	if way != serverSide {
+		prepareFor(-1)
+	}
 	b := newBatch(ctx, c.parallel, c.show, doing)
 	b.writes, c.batch = way == upload, b
 	if way == upload {

@@ -4,6 +4,9 @@ import (
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
+	"sync"
+
+	"github.com/cairnstorage/cairn/proto/pages"
 )
 
 // The memory of transfers is bounded and reused, and has no pointers that a
@@ -41,4 +44,21 @@ func (c *collection) ended() {
 // shareOf is the garbage to allow beside so many bytes in use, in percent of them.
 func shareOf(live uint64) int {
 	return int(max(garbageShare, garbageLeast*100/max(live, leastHeap)))
+}
+
+const (
+	// muchData is from how many bytes on preparing for them is worth its while.
+	muchData = 16 << 20
+	// muchMemory is about what moving data takes at most.
+	muchMemory = 256 << 20
+)
+
+var prepareForMuch = sync.OnceFunc(func() { pages.Prepare(muchMemory) })
+
+// prepareFor is to be called before so many bytes are moved; less than 0: nobody
+// knows how many.
+func prepareFor(size int64) {
+	if size < 0 || size >= muchData {
+		prepareForMuch()
+	}
 }

@@ -64,6 +64,7 @@ processors are at the sum of these, or than the disk is at writing.
 "Bare" is the limit of the uplink's own steps and the transport alone.`,
 		Args: args(0, 0, "no arguments"),
 		RunE: func(*cobra.Command, []string) error {
+			prepareForMuch()
 			if farEnd {
 				return bound.Serve(a.in, a.out)
 			}

@@ -73,6 +73,7 @@ func (c *copier) upload(ctx context.Context, j job) (size int64, err error) {
 	} else {
 		in = &wholeReader{r: in, left: j.size}
 	}
+	prepareFor(j.size)
 	m := c.show.meter(j.from.String(), j.size)
 	defer func() { m.done(err) }()
 	o := uplink.UploadOptions{Metadata: c.meta, Size: j.size, Modified: j.modified}
@@ -168,6 +169,7 @@ func (c *copier) download(ctx context.Context, j job) (size int64, err error) {
 // receive writes so many bytes of an object, all that d yields, to where the job
 // says; of a tree, into that.
 func (c *copier) receive(ctx context.Context, j job, d *uplink.Download, length int64, into *localTree) (size int64, err error) {
+	prepareFor(length)
 	m := c.show.meter(j.from.String(), length)
 	defer func() { m.done(err) }()
 	if j.to.std {
