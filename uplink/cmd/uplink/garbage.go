@@ -53,6 +53,7 @@ const (
 	muchMemory = 256 << 20
 )
 
+// prepareForMuch is to be called before there is much in memory.
 var prepareForMuch = sync.OnceFunc(func() { pages.Prepare(muchMemory) })
 
 // prepareFor is to be called before so many bytes are moved; less than 0: nobody

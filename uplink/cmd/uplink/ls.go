@@ -71,6 +71,9 @@ func (a *app) listBuckets(ctx context.Context, p *uplink.Project) error {
 func (a *app) listObjects(ctx context.Context, p *uplink.Project, l location, o uplink.ListOptions) error {
 	list := newJSONList(a.out)
 	found := false
+	if o.Recursive {
+		prepareForMuch()
+	}
 	for item, err := range p.List(ctx, l.bucket, o) {
 		if err != nil {
 			_ = a.endList(list)

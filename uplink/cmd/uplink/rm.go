@@ -192,6 +192,7 @@ func (r *remover) tree(ctx context.Context, l location, found bool) error {
 		}
 		found = true
 		if keys = append(keys, item.Object.Key); len(keys) == deleteBatch {
+			prepareForMuch()
 			if err := r.delete(ctx, l.bucket, keys); err != nil {
 				return err
 			}

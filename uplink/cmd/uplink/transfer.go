@@ -169,7 +169,6 @@ func (c *copier) download(ctx context.Context, j job) (size int64, err error) {
 // receive writes so many bytes of an object, all that d yields, to where the job
 // says; of a tree, into that.
 func (c *copier) receive(ctx context.Context, j job, d *uplink.Download, length int64, into *localTree) (size int64, err error) {
-	prepareFor(length)
 	m := c.show.meter(j.from.String(), length)
 	defer func() { m.done(err) }()
 	if j.to.std {
@@ -243,6 +242,7 @@ func get(d *uplink.Download, w io.Writer, length int64) (int64, error) {
 	if length == 0 {
 		return 0, nil
 	}
+	prepareFor(length)
 	n, err := io.Copy(w, d)
 	if err == nil && n != length {
 		err = fmt.Errorf("%w: %d bytes came instead of %d", uplink.ErrCorrupt, n, length)
