@@ -17,16 +17,16 @@
 #define ROUND(a, b, c, d, e, f, g, h, w, constant) \
 	VPADDD.BCST constant(R9), w, Z27; \
 	VPADDD      Z27, h, h; \
-	ROTATIONS(e, 6, 11, 25); \
 	VMOVDQA32   e, Z28; \
 	VPTERNLOGD  $0xca, g, f, Z28; \
-	VPADDD      Z24, h, h; \
 	VPADDD      Z28, h, h; \
+	ROTATIONS(e, 6, 11, 25); \
+	VPADDD      Z24, h, h; \
 	VPADDD      h, d, d; \
 	ROTATIONS(a, 2, 13, 22); \
 	VMOVDQA32   a, Z28; \
 	VPTERNLOGD  $0xe8, c, b, Z28; \
-	VPADDD      Z24, h, h; \
+	VPADDD      Z24, Z28, Z28; \
 	VPADDD      Z28, h, h
 
 // EXTEND makes the next word of the schedule in the place of the oldest, w0.
