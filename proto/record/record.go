@@ -20,7 +20,6 @@
 package record
 
 import (
-	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hkdf"
 	"crypto/sha256"
@@ -29,6 +28,8 @@ import (
 	"fmt"
 
 	"golang.org/x/crypto/chacha20poly1305"
+
+	"github.com/cairnstorage/cairn/proto/gcm"
 )
 
 const (
@@ -75,12 +76,11 @@ func (c Cipher) aead(secret Secret) (cipher.AEAD, [nonceSize]byte, error) {
 		sealer, err := chacha20poly1305.New(key)
 		return sealer, iv, err
 	}
-	block, err := aes.NewCipher(key)
+	sealer, err := gcm.New(key)
 	if err != nil {
 		return nil, iv, fmt.Errorf("record: cipher %d: %w", c, err)
 	}
-	sealer, err := cipher.NewGCM(block)
-	return sealer, iv, err
+	return sealer, iv, nil
 }
 
 // next is the secret that follows one.

@@ -15,6 +15,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/cairnstorage/cairn/proto/gcm"
 	"github.com/cairnstorage/cairn/proto/pb"
 	"github.com/cairnstorage/cairn/uplink/internal/keys"
 )
@@ -43,14 +44,22 @@ type Segment struct {
 // NewSegment returns the cipher of the segment with this id at this position,
 // the object offset at which its plaintext begins.
 func NewSegment(content keys.Content, id [16]byte, position uint64) *Segment {
-	return &Segment{aead: newGCM(content.Segment(id, position))}
+	return newSegment(content.Segment(id, position))
 }
 
 // NewExtent returns the cipher of an object's extent in the pack with this id, at
 // this offset of its ciphertext. Where others have a chunk of the segment it has
 // a block of the extent.
 func NewExtent(content keys.Content, id [16]byte, offset uint64) *Segment {
-	return &Segment{aead: newGCM(content.Extent(id, offset))}
+	return newSegment(content.Extent(id, offset))
+}
+
+func newSegment(key [keys.Size]byte) *Segment {
+	aead, err := gcm.New(key[:])
+	if err != nil {
+		panic("seal: " + err.Error()) // only for a wrong key size
+	}
+	return &Segment{aead: aead}
 }
 
 // Seal appends the sealed chunk to dst. The index counts the data chunks of the
@@ -136,6 +145,7 @@ func OpenSecret(key [keys.Size]byte, sealed []byte) (*pb.ObjectSecret, error) {
 	return secret, nil
 }
 
+// newGCM is for keys that are used once.
 func newGCM(key [keys.Size]byte) cipher.AEAD {
 	b, err := aes.NewCipher(key[:])
 	if err != nil {
