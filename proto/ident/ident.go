@@ -107,7 +107,8 @@ func Generate(random io.Reader) (Key, error) {
 
 // FromSeed makes the Key of a seed; the same seed gives the same Key.
 func FromSeed(seed [ed25519.SeedSize]byte) Key {
-	return Key{private: ed25519.NewKeyFromSeed(seed[:])}
+	// Not by crypto/ed25519, whose first use in a process makes tables for a millisecond.
+	return Key{private: ed25519.PrivateKey(fast.NewKeyFromSeed(seed[:]))}
 }
 
 // ID is the public half of k.
@@ -124,6 +125,10 @@ func (k Key) Ed25519() ed25519.PrivateKey { return k.private }
 func (k Key) Sign(context string, body []byte) []byte {
 	return k.signBytes(signingBytes(context, body))
 }
+
+// SignHandshake signs what libp2p has keys sign in a handshake. That begins as no
+// context does, so that it is worth nothing elsewhere.
+func (k Key) SignHandshake(msg []byte) []byte { return k.signBytes(msg) }
 
 // signBytes gives what crypto/ed25519 does, at half its cost.
 func (k Key) signBytes(msg []byte) []byte { return fast.Sign(fast.PrivateKey(k.private), msg) }

@@ -34,6 +34,12 @@ func Verify(id ID, context string, body, sig []byte) bool {
 	return VerifyAll([]Statement{{id, context, body, sig}}) < 0
 }
 
+// VerifyHandshake reports whether sig is the signature of id over msg, as
+// SignHandshake makes it.
+func VerifyHandshake(id ID, msg, sig []byte) bool {
+	return !id.IsZero() && verify(signers, []message{{id, msg, sig}}) < 0
+}
+
 // VerifyAll returns the index of the first statement that Verify would refuse,
 // or -1. To verify many together costs less than one by one.
 func VerifyAll(all []Statement) int {

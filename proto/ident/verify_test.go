@@ -230,6 +230,22 @@ func TestSignaturesOfTheStandardLibrary(t *testing.T) {
 	}
 }
 
+func TestHandshake(t *testing.T) {
+	key, other := testKey("a"), testKey("b")
+	msg := golden.Bytes("handshake", 100)
+	sig := key.SignHandshake(msg)
+	if !slices.Equal(sig, standard.Sign(key.Ed25519(), msg)) {
+		t.Error("not the signature of crypto/ed25519")
+	}
+	if !VerifyHandshake(key.ID(), msg, sig) {
+		t.Error("refused")
+	}
+	if VerifyHandshake(other.ID(), msg, sig) || VerifyHandshake(key.ID(), msg[1:], sig) || VerifyHandshake(key.ID(), msg, sig[1:]) ||
+		VerifyHandshake(key.ID(), msg, other.SignHandshake(msg)) || VerifyHandshake(ID{}, msg, make([]byte, SignatureSize)) {
+		t.Error("accepted what is none")
+	}
+}
+
 func FuzzVerdicts(f *testing.F) {
 	key, msg := testKey("a"), []byte("message")
 	id := key.ID()

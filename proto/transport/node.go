@@ -66,9 +66,9 @@ func newNode(c Config, traffic *traffic) (_ *node, err error) {
 	if n.announce, err = parseAll(c.Announce); err != nil {
 		return nil, err
 	}
-	key, err := crypto.UnmarshalEd25519PrivateKey(c.Key.Ed25519())
+	key, err := newPrivateKey(c.Key)
 	if err != nil {
-		return nil, fmt.Errorf("transport: key: %w", err)
+		return nil, err
 	}
 	resources, err := newResourceManager(c)
 	if err != nil {

@@ -25,10 +25,15 @@ type party struct {
 
 func newParty(t *testing.T) party {
 	t.Helper()
-	key, err := crypto.UnmarshalEd25519PrivateKey(newKey(t).Ed25519())
+	key, err := newPrivateKey(newKey(t))
 	if err != nil {
 		t.Fatal(err)
 	}
+	return partyOf(t, key)
+}
+
+func partyOf(t *testing.T, key crypto.PrivKey) party {
+	t.Helper()
 	id, err := peer.IDFromPrivateKey(key)
 	if err != nil {
 		t.Fatal(err)
@@ -128,6 +133,29 @@ func TestSecureWrongPeer(t *testing.T) {
 	}
 	if <-refused == nil {
 		t.Error("the server noticed nothing")
+	}
+}
+
+// TestFalseName has one end, then the other, claim a name without its key.
+func TestFalseName(t *testing.T) {
+	bob := newParty(t)
+	name, err := crypto.UnmarshalEd25519PrivateKey(newKey(t).Ed25519())
+	if err != nil {
+		t.Fatal(err)
+	}
+	mallory := partyOf(t, privateKey{name, newKey(t)})
+	for _, from := range []struct{ client, server party }{{mallory, bob}, {bob, mallory}} {
+		client, server := rawPair(t)
+		accepted := make(chan error, 1)
+		go func() {
+			_, err := from.server.SecureInbound(t.Context(), server, "")
+			accepted <- err
+		}()
+		_, errClient := from.client.SecureOutbound(t.Context(), client, from.server.id)
+		errServer := <-accepted
+		if from.client.id == bob.id && errClient == nil || from.server.id == bob.id && errServer == nil {
+			t.Errorf("client %v, server %v", errClient, errServer)
+		}
 	}
 }
 

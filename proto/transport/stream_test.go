@@ -312,3 +312,25 @@ func BenchmarkOpen(b *testing.B) {
 		s.Close()
 	}
 }
+
+// BenchmarkConnect is a connection from nothing, one round trip and the end of it.
+func BenchmarkConnect(b *testing.B) {
+	server, client := newHost(b, listening), newHost(b, nil)
+	server.Handle(echo, serveEcho)
+	to := addressOf(b, server)
+	message := sha256.Sum256(nil)
+	b.ReportAllocs()
+	for b.Loop() {
+		s, err := client.Open(b.Context(), to, echo)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if err := roundTrip(s, message[:]); err != nil {
+			b.Fatal(err)
+		}
+		s.Close()
+		if err := client.Disconnect(server.ID()); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
