@@ -5,19 +5,24 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
+
+// slack is more than threads have anyway.
+const slack = 3 * time.Millisecond
 
 // TestMain is the program that is begun anew: it tells what it is then.
 func TestMain(m *testing.M) {
 	if os.Getenv("CAIRN_TEST_DAEMON") == "" {
 		os.Exit(m.Run())
 	}
-	Unhurried()
+	Unhurried(slack)
 	in, err := io.ReadAll(os.Stdin)
 	if err != nil {
 		panic(err)
@@ -74,5 +79,18 @@ func TestUnhurried(t *testing.T) {
 	want = []string{pid, strconv.Itoa(before), "1", "run,--dir", "input"}
 	if fmt.Sprint(told) != fmt.Sprint(want) {
 		t.Errorf("the second time: got %q, want %q", told, want)
+	}
+}
+
+func TestSpareProcessor(t *testing.T) {
+	before := runtime.GOMAXPROCS(0)
+	defer runtime.GOMAXPROCS(before)
+	t.Setenv("GOMAXPROCS", "1")
+	if SpareProcessor(); runtime.GOMAXPROCS(0) != before {
+		t.Errorf("%d processors against what the environment says, before %d", runtime.GOMAXPROCS(0), before)
+	}
+	t.Setenv("GOMAXPROCS", "")
+	if SpareProcessor(); runtime.GOMAXPROCS(0) != before+1 {
+		t.Errorf("%d processors, before %d", runtime.GOMAXPROCS(0), before)
 	}
 }

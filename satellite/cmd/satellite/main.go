@@ -8,17 +8,24 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/cairnstorage/cairn/proto/daemon"
 	"github.com/cairnstorage/cairn/proto/pages"
 )
 
-// heap is what the heap of a daemon takes under load, in bytes.
-const heap = 64 << 20
+const (
+	// heap is what the heap of a daemon takes under load, in bytes.
+	heap = 64 << 20
+	// lateness is how late threads may be woken. It is little because threads here
+	// wait for the disk for several reasons at a time, and all others wait for
+	// the runtime to notice.
+	lateness = time.Millisecond
+)
 
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == "run" {
-		daemon.Unhurried()
+		daemon.Unhurried(lateness)
 		pages.Prepare(heap)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

@@ -7,17 +7,24 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 
 	"github.com/cairnstorage/cairn/proto/daemon"
 	"github.com/cairnstorage/cairn/proto/pages"
 )
 
-// heap is what the heap of a daemon takes under load, in bytes.
-const heap = 64 << 20
+const (
+	// heap is what the heap of a daemon takes under load, in bytes.
+	heap = 64 << 20
+	// lateness is how late threads may be woken. A shard of a small object is so
+	// little work that most of what woke a node was the runtime itself.
+	lateness = 10 * time.Millisecond
+)
 
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == "run" {
-		daemon.Unhurried()
+		daemon.Unhurried(lateness)
+		daemon.SpareProcessor()
 		pages.Prepare(heap)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
