@@ -12,29 +12,29 @@ import (
 	"github.com/cairnstorage/cairn/storagenode/nodeclient"
 )
 
-// blamed is the nodes that were shown to return wrong data, and are not asked
-// again by the download that found out. It is safe for concurrent use.
-type blamed struct {
+// excluded is nodes that are not asked again, with the reasons. It is safe for
+// concurrent use.
+type excluded struct {
 	mu      sync.Mutex
 	reasons map[ident.ID]error
 }
 
-func (b *blamed) add(node ident.ID, reason error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.reasons == nil {
-		b.reasons = make(map[ident.ID]error)
+func (e *excluded) add(node ident.ID, reason error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.reasons == nil {
+		e.reasons = make(map[ident.ID]error)
 	}
-	b.reasons[node] = reason
+	e.reasons[node] = reason
 }
 
-func (b *blamed) reason(node ident.ID) error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.reasons[node]
+func (e *excluded) reason(node ident.ID) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.reasons[node]
 }
 
-func (b *blamed) has(node ident.ID) bool { return b.reason(node) != nil }
+func (e *excluded) has(node ident.ID) bool { return e.reason(node) != nil }
 
 // errWrongData is what a node is blamed for that proves other bytes than it
 // returned.

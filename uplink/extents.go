@@ -22,7 +22,7 @@ type extents struct {
 	content keys.Content
 	packed  bool // the object is an extent of a pack
 	size    int64
-	blamed  blamed
+	blamed  excluded
 
 	mu    sync.Mutex       // held while a page is asked for
 	known []*segmentReader // by start

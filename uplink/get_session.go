@@ -3,8 +3,10 @@ package uplink
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cairnstorage/cairn/proto/erasure"
 	"github.com/cairnstorage/cairn/proto/merkle"
@@ -160,6 +162,24 @@ func (s *getSession) abandon() {
 		}
 	}
 	s.tasks.Wait()
+}
+
+// pace is what usually lies between two answers of a slot: the median of slots
+// where that is known.
+func (s *getSession) pace() time.Duration {
+	var paces []time.Duration
+	for _, r := range s.slots {
+		r.mu.Lock()
+		if r.pace > 0 {
+			paces = append(paces, r.pace)
+		}
+		r.mu.Unlock()
+	}
+	if len(paces) == 0 {
+		return 0
+	}
+	slices.Sort(paces)
+	return paces[len(paces)/2]
 }
 
 // rank orders the slots by how likely they are to answer soon: data before

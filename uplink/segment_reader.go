@@ -15,7 +15,8 @@ import (
 // A segmentReader is a segment as far as it belongs to an object being read.
 type segmentReader struct {
 	transfers *transfers
-	blamed    *blamed
+	blamed    *excluded // for wrong data, by the whole download
+	absent    excluded  // who does not hold the segment's shard
 	log       *slog.Logger
 
 	id     order.SegmentID

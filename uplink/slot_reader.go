@@ -47,6 +47,8 @@ type slotReader struct {
 	slow    time.Time     // until then others are preferred
 	penalty time.Duration // by which slow was last moved on
 	heard   time.Time     // when an answer came last, or the first question went out
+	pace    time.Duration // between answers that had been asked for before; a moving average
+	chained bool          // the next answer was asked for before the last one came
 }
 
 const (
@@ -236,7 +238,29 @@ func (r *slotReader) lag() {
 	}
 }
 
+// answered takes note of an answer; more tells whether another is owed already.
+// The caller holds the lock.
+func (r *slotReader) answered(now time.Time, more bool) {
+	if gap := now.Sub(r.heard); r.chained && r.pace == 0 {
+		r.pace = gap
+	} else if r.chained {
+		r.pace += (gap - r.pace) / 4
+	}
+	r.heard, r.chained = now, more
+}
+
+// keepsUp tells whether a slot that owes answers sends them, and about as quickly
+// as it is usual.
+func (r *slotReader) keepsUp(usual time.Duration) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.pace > 0 && r.pace <= lessPace*usual && time.Since(r.heard) < r.session.tolerate.hedge
+}
+
 const (
+	// lessPace times what is usual may lie between the answers of a slot.
+	lessPace = 2
+
 	// minPenalty is for how long a slot that was slow is not preferred. It doubles
 	// up to maxPenalty each time that the slot is slow again before it has been
 	// well for as long: one on a thin line answers well at first, and to try it
@@ -274,7 +298,7 @@ type receiving struct {
 func (s *receiving) send(next []*request) {
 	s.reader.mu.Lock()
 	if s.owed == 0 {
-		s.reader.heard = time.Now()
+		s.reader.heard, s.reader.chained = time.Now(), false
 	}
 	s.owed += len(next)
 	s.reader.mu.Unlock()
@@ -317,7 +341,7 @@ func (s *receiving) received(err error) {
 	s.owed--
 	switch {
 	case err == nil:
-		s.reader.heard = time.Now()
+		s.reader.answered(time.Now(), s.owed > 0)
 		if s.reader.heard.After(s.reader.slow.Add(s.reader.penalty)) {
 			s.reader.penalty = 0
 		}

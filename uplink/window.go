@@ -9,12 +9,16 @@ import (
 	"time"
 
 	"github.com/cairnstorage/cairn/proto/ident"
+	"github.com/cairnstorage/cairn/proto/wire"
 	"github.com/cairnstorage/cairn/uplink/internal/seal"
 )
 
 const (
 	// slowness times what others took is what a slot may take to answer.
 	slowness = 3
+	// lookAgain is how soon slots are looked at again that have not answered but
+	// keep up.
+	lookAgain = 20 * time.Millisecond
 	// maxRenewals is how often a window gets another lease.
 	maxRenewals = 3
 )
@@ -38,6 +42,7 @@ type window struct {
 	plain    []*buffer       // by place in wanted
 	arrivals chan arrival
 	asked    time.Time       // when slots were asked last
+	looked   time.Time       // when those who have not answered were looked at last
 	times    []time.Duration // that the pieces took which are here
 	renewals int
 }
@@ -45,6 +50,7 @@ type window struct {
 // A piece is a slot's chunks of a window.
 type piece struct {
 	state   pieceState
+	asked   time.Time
 	session *getSession // asked in it
 	request *request    // not yet done
 	buffer  *buffer
@@ -112,7 +118,7 @@ func (w *window) plan() []int {
 // candidates are the slots that can be asked, the best first.
 func (w *window) candidates() []int {
 	return slices.DeleteFunc(w.session.rank(), func(slot int) bool {
-		return w.pieces[slot].state != pieceNone || w.segment.blamed.has(w.node(slot))
+		return w.pieces[slot].state != pieceNone || w.segment.blamed.has(w.node(slot)) || w.segment.absent.has(w.node(slot))
 	})
 }
 
@@ -125,7 +131,7 @@ func (w *window) ask(slots []int) {
 		p := &w.pieces[slot]
 		p.buffer = w.buffer()
 		p.buffer.hold() // for the reader of the slot, which may outlive the window
-		p.state, p.session, p.request = pieceAsked, w.session, w.request(slot, p.buffer)
+		p.state, p.asked, p.session, p.request = pieceAsked, w.asked, w.session, w.request(slot, p.buffer)
 		p.session.slots[slot].ask(p.request)
 	}
 }
@@ -245,15 +251,24 @@ func (w *window) hedgeTimer() <-chan time.Time {
 	if 2*len(w.times) >= w.count(pieceHere, pieceAsked) {
 		wait = max(w.session.tolerate.hedge, slowness*slices.Sorted(slices.Values(w.times))[len(w.times)/2])
 	}
-	return time.After(time.Until(w.asked.Add(wait)))
+	due := w.asked.Add(wait)
+	if again := w.looked.Add(lookAgain); again.After(due) {
+		due = again
+	}
+	return time.After(time.Until(due))
 }
 
-// hedge takes for slow who has not answered, so that others are asked.
+// hedge takes for slow who has not answered, so that others are asked. Who is as
+// quick as others and has only been asked for more before is not slow: in his place
+// others would have to be reached first, and he would have sent it for nothing.
 func (w *window) hedge() {
+	w.looked = time.Now()
+	usual := w.session.pace()
 	for slot := range w.pieces {
-		if w.pieces[slot].state == pieceAsked {
-			w.pieces[slot].state = pieceLate
-			w.pieces[slot].session.slots[slot].lag()
+		p := &w.pieces[slot]
+		if p.state == pieceAsked && !p.session.slots[slot].keepsUp(usual) {
+			p.state = pieceLate
+			p.session.slots[slot].lag()
 		}
 	}
 }
@@ -267,7 +282,7 @@ func (w *window) arrived(ctx context.Context, a arrival) error {
 	p.request = nil
 	switch {
 	case a.err == nil:
-		took := time.Since(w.asked)
+		took := time.Since(p.asked)
 		w.times = append(w.times, took)
 		w.session.typical.add(took)
 		p.state = pieceHere
@@ -280,6 +295,9 @@ func (w *window) arrived(ctx context.Context, a arrival) error {
 		return w.renew(ctx)
 	default:
 		w.drop(a.slot, pieceFailed, a.err)
+		if errors.Is(a.err, wire.ErrNotFound) {
+			w.segment.absent.add(w.node(a.slot), a.err)
+		}
 	}
 	return nil
 }
@@ -416,6 +434,9 @@ func (w *window) failure() error {
 	kind := ErrTooFewNodes
 	for slot := range w.pieces {
 		err := w.pieces[slot].err
+		if err == nil {
+			err = w.segment.absent.reason(w.node(slot))
+		}
 		if blamed := w.segment.blamed.reason(w.node(slot)); blamed != nil {
 			err, kind = blamed, ErrCorrupt
 		}

@@ -127,7 +127,7 @@ func fakeSegment(t *testing.T, data []byte) (*segmentReader, *getSession, []*fak
 	layout := codeShards(t, data, scheme, coder, cipher, holders)
 	t.Cleanup(session.abandon)
 	return &segmentReader{
-		blamed: new(blamed), log: slog.New(slog.DiscardHandler), id: order.SegmentID{1}, group: 1,
+		blamed: new(excluded), log: slog.New(slog.DiscardHandler), id: order.SegmentID{1}, group: 1,
 		layout: layout, cipher: cipher, length: int64(len(data)),
 	}, session, holders
 }
@@ -206,6 +206,7 @@ func TestBadSlotsCostLittle(t *testing.T) {
 	}{
 		"none":       {func(*fakeHolder) {}, 110 * time.Millisecond},
 		"gone":       {func(h *fakeHolder) { h.fail = &wire.Error{Code: 7} }, 230 * time.Millisecond},
+		"absent":     {func(h *fakeHolder) { h.fail = wire.ErrNotFound }, 120 * time.Millisecond},
 		"breaks":     {func(h *fakeHolder) { h.fail = errFakeReset }, 130 * time.Millisecond},
 		"black hole": {func(h *fakeHolder) { h.dial = forever }, 620 * time.Millisecond},
 		"stalls":     {func(h *fakeHolder) { h.answer = forever }, 620 * time.Millisecond},
@@ -248,6 +249,54 @@ func TestSlowSlotIsHedged(t *testing.T) {
 			t.Errorf("the slow slot was asked %d times", holders[1].asked)
 		}
 	})
+}
+
+// A slot that is as quick as others, and only has more to answer, is waited for.
+func TestBusySlotIsNotHedged(t *testing.T) {
+	for name, test := range map[string]struct {
+		answer time.Duration // of the slot with much to answer; others take 10 ms
+		hedged bool
+	}{
+		"as quick": {15 * time.Millisecond, false},
+		"slower":   {25 * time.Millisecond, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				segment, session, holders := fakeSegment(t, fakeData(41))
+				holders[1].answer = test.answer
+				memory := newPool(1 << 30).share()
+				begin := func(from, to int64) *window {
+					sp := segment.span(from, to, batchStripes)
+					sp.window.prepare(session, memory, memory.tryTake(sp.need()))
+					sp.window.start()
+					return sp.window
+				}
+				var all sync.WaitGroup
+				fetch := func(chunk, size int64) {
+					w := begin(chunk*seal.ChunkPlain, chunk*seal.ChunkPlain+size)
+					all.Go(func() {
+						if err := w.fetch(context.Background()); err != nil {
+							t.Error(err)
+						}
+						w.release()
+					})
+				}
+				for range 20 {
+					fetch(1, 1)
+				}
+				for range 5 {
+					fetch(0, 1)
+					fetch(2, 1)
+				}
+				fetch(0, segment.length)
+				all.Wait()
+				synctest.Wait()
+				if got := holders[3].asked > 0; got != test.hedged {
+					t.Errorf("another slot was asked: %v", got)
+				}
+			})
+		})
+	}
 }
 
 // A slot that was slow is tried ever more rarely until it has been well for as
