@@ -101,11 +101,11 @@ func readAll(s *transport.Stream) (read int64, err error) {
 type farEnd struct {
 	host    *transport.Host
 	address string
-	stream  *transport.Stream
 }
 
 // transportCost moves bytes over one stream to or from each of so many far ends
-// for the duration. The cost is that of all ends.
+// for the duration. The cost is that of all ends, once they have done it before:
+// what a process does for the first time costs it much more.
 func transportCost(spawn Spawn, ends int, proto string, duration time.Duration) (spent, error) {
 	host, err := newHost(nil)
 	if err != nil {
@@ -120,25 +120,36 @@ func transportCost(spawn Spawn, ends int, proto string, duration time.Duration) 
 		}
 		defer end()
 		far[i] = farEnd{host: host, address: address}
-		if far[i].stream, err = far[i].open(proto); err != nil {
-			return spent{}, err
-		}
+	}
+	if _, err := moveAll(far, proto, duration); err != nil {
+		return spent{}, err
 	}
 	before, err := costOf(far)
 	if err != nil {
 		return spent{}, err
 	}
-	one := send
-	if proto == giveProtocol {
-		one = fetch
-	}
-	moved, err := atOnce(far, duration, func(f farEnd, until time.Time) (int64, error) { return one(f.stream, until) })
+	moved, err := moveAll(far, proto, duration)
 	if err != nil {
 		return spent{}, err
 	}
 	after, err := costOf(far)
 	moved.cpu = after - before
 	return moved, err
+}
+
+// moveAll moves bytes to or from all far ends at once.
+func moveAll(far []farEnd, proto string, duration time.Duration) (spent, error) {
+	one := send
+	if proto == giveProtocol {
+		one = fetch
+	}
+	return atOnce(far, duration, func(f farEnd, until time.Time) (int64, error) {
+		stream, err := f.open(proto)
+		if err != nil {
+			return 0, err
+		}
+		return one(stream, until)
+	})
 }
 
 func (f farEnd) open(proto string) (*transport.Stream, error) {
