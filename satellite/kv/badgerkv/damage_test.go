@@ -13,6 +13,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
 
 	"github.com/cairnstorage/cairn/satellite/kv"
 	"github.com/cairnstorage/cairn/satellite/kv/badgerkv"
@@ -84,6 +87,7 @@ func theKilled(t *testing.T) *killed {
 	fill(t, s, 0, commits/2, k.want)
 	copyTree(t, dir, k.older)
 	fill(t, s, commits/2, commits/2, k.want)
+	awaitTables(t, filepath.Join(dir, "badger"))
 	copyTree(t, dir, k.dir)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -92,6 +96,31 @@ func theKilled(t *testing.T) *killed {
 		glob(t, k.dir, pattern)
 	}
 	return k
+}
+
+// awaitTables waits until all memory tables but the one in use have become tables,
+// and the manifest has each: nobody would miss another.
+func awaitTables(t *testing.T, dir string) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		f, err := os.Open(filepath.Join(dir, "MANIFEST"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		manifest, _, err := badger.ReplayManifestFile(f, 0, badger.DefaultOptions(dir))
+		f.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		tables, _ := filepath.Glob(filepath.Join(dir, "*.sst"))
+		memory, _ := filepath.Glob(filepath.Join(dir, "*.mem"))
+		if known := len(manifest.Tables); known > 0 && known == len(tables) && len(memory) == 1 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("after a minute the manifest has %d of the tables %v, and there are %v", len(manifest.Tables), tables, memory)
+		}
+	}
 }
 
 func TestMain(m *testing.M) {
