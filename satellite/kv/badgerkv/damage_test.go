@@ -88,6 +88,11 @@ func theKilled(t *testing.T) *killed {
 	copyTree(t, dir, k.older)
 	fill(t, s, commits/2, commits/2, k.want)
 	awaitTables(t, filepath.Join(dir, "badger"))
+	// What is in tables leaves the log with one of its next files.
+	for n := commits; filepath.Base(glob(t, dir, "log/*.log")[0]) == "0000000000000001.log" && n < 3*commits; n += commits / 20 {
+		fill(t, s, n, commits/20, k.want)
+		awaitTables(t, filepath.Join(dir, "badger"))
+	}
 	copyTree(t, dir, k.dir)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
