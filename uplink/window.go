@@ -50,7 +50,7 @@ type window struct {
 // A piece is a slot's chunks of a window.
 type piece struct {
 	state   pieceState
-	asked   time.Time
+	asked   time.Time   // when it was asked for
 	session *getSession // asked in it
 	request *request    // not yet done
 	buffer  *buffer
