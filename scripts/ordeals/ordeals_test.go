@@ -81,6 +81,36 @@ func TestViewCountsWhatIsMissing(t *testing.T) {
 	}
 }
 
+// Who left a group has to have been replaced in what it held; what is stored
+// meanwhile is another matter.
+func TestViewCountsSlotsThatHoldAll(t *testing.T) {
+	follow := func(missing uint64) *pb.InfoResponse {
+		return &pb.InfoResponse{Groups: []*pb.GroupFollow{{Group: 1, Missing: missing}}}
+	}
+	for _, tt := range []struct {
+		name    string
+		then    uint64 // segments; 10 now
+		missing []uint64
+		want    int
+	}{
+		{"all", 10, []uint64{0, 0, 0}, 3},
+		{"one lacks", 10, []uint64{0, 1, 0}, 2},
+		{"new ones are missing", 7, []uint64{3, 1, 2}, 3},
+		{"old ones are, too", 7, []uint64{3, 1, 4}, 2},
+		{"some were deleted", 12, []uint64{0, 1, 0}, 2},
+		{"a holder that does not run", 7, []uint64{0, 0}, 2},
+	} {
+		g := &pb.GroupInfo{Group: 1, Segments: 10, Nodes: [][]byte{{0}, {1}, {2}}}
+		v := &view{groups: []*pb.GroupInfo{g}, infos: make(map[int]*pb.InfoResponse), nodes: make(map[string]int)}
+		for i, missing := range tt.missing {
+			v.infos[i], v.nodes[string(g.Nodes[i])] = follow(missing), i
+		}
+		if got := v.covered(map[uint32]uint64{1: tt.then}); got != tt.want {
+			t.Errorf("%s: %d slots, not %d", tt.name, got, tt.want)
+		}
+	}
+}
+
 func TestReportFails(t *testing.T) {
 	r := newReport("test")
 	r.must(true, "good", 1, "", "1")

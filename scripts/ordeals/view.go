@@ -86,14 +86,25 @@ func (v *view) compare() {
 	}
 }
 
-// covered is how many slots of a group have a holder that runs and lacks nothing
-// of the journal as it has followed it: in the group with the fewest.
-func (v *view) covered() int {
+// segments is how many segments each group has.
+func (v *view) segments() map[uint32]uint64 {
+	all := make(map[uint32]uint64)
+	for _, g := range v.groups {
+		all[g.Group] = g.Segments
+	}
+	return all
+}
+
+// covered is how many slots of a group have a holder that runs and holds what
+// the group had when there were so many segments in it, as far as the holder has
+// followed the journal: in the group with the fewest. A holder may lack as many
+// as have come since. Nothing may have been deleted.
+func (v *view) covered(then map[uint32]uint64) int {
 	lowest := -1
 	for _, g := range v.groups {
-		full := 0
+		full, since := 0, g.Segments-min(g.Segments, then[g.Group])
 		for _, id := range g.Nodes {
-			if i, ok := v.nodes[string(id)]; ok && lacksNothing(v.infos[i], g.Group) {
+			if i, ok := v.nodes[string(id)]; ok && lacksAtMost(v.infos[i], g.Group, since) {
 				full++
 			}
 		}
@@ -104,10 +115,10 @@ func (v *view) covered() int {
 	return max(lowest, 0)
 }
 
-func lacksNothing(info *pb.InfoResponse, group uint32) bool {
+func lacksAtMost(info *pb.InfoResponse, group uint32, most uint64) bool {
 	for _, g := range info.Groups {
 		if g.Group == group {
-			return g.Missing == 0
+			return g.Missing <= most
 		}
 	}
 	return false
