@@ -144,10 +144,11 @@ type simClaim struct {
 	order.Claim
 	signed  *pb.Signed
 	digest  merkle.Hash
-	changes int  // of the part, when it was made
-	madeAt  int  // check-ins before
-	known   bool // the satellite has it, as far as the node knows
-	taken   bool // the satellite has taken in one since the node is up
+	changes int       // of the part, when it was made
+	madeAt  int       // check-ins before
+	known   bool      // the satellite has it, as far as the node knows
+	taken   bool      // the satellite has taken in one since the node is up
+	latest  time.Time // the date of the latest one that it has taken in
 }
 
 // claimAll hands in the claims that are due.
@@ -175,7 +176,7 @@ func (n *simNode) claimAll() {
 		return
 	}
 	for _, c := range handed {
-		c.taken, c.known = true, true
+		c.taken, c.known, c.latest = true, true, c.Issued
 		n.checkClaim(c)
 	}
 }
@@ -237,9 +238,9 @@ func (n *simNode) lacks(p *part) seqset.Set {
 func (n *simNode) sign(p *part, c *simClaim) {
 	c.Issued = n.now().Truncate(time.Second)
 	if last := p.claim; last != nil {
-		c.taken = last.taken
-		if c.Issued.Before(last.Issued) { // the clock was set back
-			c.Issued = last.Issued
+		c.taken, c.latest = last.taken, last.latest
+		if c.Issued.Before(c.latest) { // the clock was set back
+			c.Issued = c.latest
 		}
 	}
 	var err error

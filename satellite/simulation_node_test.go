@@ -240,7 +240,7 @@ func (n *simNode) take(news *pb.GroupNews) {
 	}
 	if c := p.claim; c != nil {
 		if c.known = string(news.Claim) == string(c.digest[:8]); c.known {
-			c.taken = true
+			c.taken, c.latest = true, c.Issued
 		}
 	}
 }

@@ -69,6 +69,8 @@ type claimMade struct {
 	handedAt int    // check-ins before it was handed in
 	handed   bool
 	taken    bool // the satellite says that it has it, or one before it since the start
+
+	latest time.Time // the date of the latest one that the satellite has taken in
 }
 
 func newClaimer(n *Node) *claimer {
@@ -180,12 +182,13 @@ func (c *claimer) due(p *part) (*claimMade, error) {
 	switch {
 	case last == nil:
 	case bytes.Equal(p.claim, last.digest[:8]):
-		last.taken = true
-	case !last.handed:
+		last.taken, last.latest = true, last.Issued
+	case !last.handed && !last.Issued.After(c.now()):
 		return last, nil
-	case checkIns > last.handedAt: // otherwise the news are older
+	case !last.handed || checkIns > last.handedAt: // otherwise the news are older
 		// It may have one that is dated later, from before the clock was set back
-		// and the node restarted, so the old date would never do.
+		// and the node restarted, so the old date would never do. Nor would the
+		// date of a clock that was ahead, which it refuses.
 		again := &claimMade{Claim: last.Claim, revision: last.revision, madeAt: last.madeAt}
 		return again, c.signLocked(again, last)
 	}
@@ -250,9 +253,9 @@ func (c *claimer) sign(next, last *claimMade) error {
 func (c *claimer) signLocked(next, last *claimMade) (err error) {
 	next.Issued = c.now().Truncate(time.Second)
 	if last != nil {
-		next.taken = last.taken
-		if next.Issued.Before(last.Issued) { // the clock was set back, and the later one counts
-			next.Issued = last.Issued
+		next.taken, next.latest = last.taken, last.latest
+		if next.Issued.Before(next.latest) { // the clock was set back, and the later one counts
+			next.Issued = next.latest
 		}
 	}
 	if next.signed, err = order.SignClaim(c.key, &next.Claim); err != nil {
@@ -290,7 +293,7 @@ func (c *claimer) handIn(ctx context.Context, claims []*claimMade) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, m := range claims {
-		m.handed, m.handedAt = true, handedAt
+		m.handed, m.handedAt, m.latest = true, handedAt, m.Issued
 	}
 	return nil
 }

@@ -29,6 +29,7 @@ type claimRig struct {
 	answers  bool // though it refuses, it takes claims in
 	known    map[uint32][]byte
 	issued   map[uint32]time.Time // of the known ones: earlier ones are passed over
+	until    time.Time            // unless zero: later ones are refused
 	calls    []*pb.ClaimRequest   // since wanted last
 }
 
@@ -74,6 +75,9 @@ func (r *claimRig) take(_ context.Context, m *pb.ClaimRequest) (*pb.ClaimRespons
 			}
 			if c.Issued.Before(r.issued[c.Group]) {
 				continue
+			}
+			if !r.until.IsZero() && c.Issued.After(r.until) {
+				return nil, satclient.ErrBadRequest
 			}
 			digest := order.Digest(signed)
 			r.known[c.Group], r.issued[c.Group] = digest[:8], c.Issued
@@ -295,6 +299,38 @@ func TestClaimsAfterTheClockWasSetBack(t *testing.T) {
 	}
 	if r.clock.Before(first) {
 		t.Error("an earlier claim counts")
+	}
+}
+
+// A claim dated by a clock that was ahead is refused, and so are those made until
+// the clock is right; but not those made then.
+func TestClaimsAfterTheClockWasAhead(t *testing.T) {
+	for name, changes := range map[string]bool{"the same again": false, "another": true} {
+		r := newClaimRig(t, 7)
+		right := r.clock
+		r.until = right.Add(order.Skew)
+		r.clock = right.Add(24 * time.Hour)
+		for range 2 {
+			if err := r.round(t.Context()); !errors.Is(err, satclient.ErrBadRequest) {
+				t.Fatalf("%s: a claim dated a day ahead: %v", name, err)
+			}
+		}
+		r.clock = right
+		want := claim(100)
+		if changes {
+			r.set(90)
+			want = claim(90)
+		}
+		r.calls = nil
+		r.wakeUp()
+		r.want(name, want)
+		if r.issued[7].After(right) {
+			t.Errorf("%s: dated %v ahead", name, r.issued[7].Sub(right))
+		}
+		r.checkIn()
+		if _, ok := r.claimed(7); !ok {
+			t.Errorf("%s: no claim counts", name)
+		}
 	}
 }
 
