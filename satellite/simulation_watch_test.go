@@ -291,6 +291,9 @@ func (w *network) checkClaims() {
 			if c.Issued.After(p.claim.Issued) && w.time.Sub(p.claim.Issued) < 2*w.checkIn {
 				continue // made when its clock was ahead, which is over soon
 			}
+			if n.seen.Before(n.wronged) {
+				continue // made when its clock was wrong; the next check-in is to come
+			}
 			if c.digest != [8]byte(p.claim.digest[:8]) && n.error().Abs() < order.Skew {
 				w.fail("%v made another claim on group %d than the satellite has", n, g.ID)
 			}
