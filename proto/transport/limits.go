@@ -80,9 +80,13 @@ func newConnManager(c Config) (*connmgr.BasicConnMgr, error) {
 }
 
 const (
-	initialWindow = 1 << 20        // smaller ones cost a quarter of the throughput
-	maxWindow     = 4 << 20        // 40 MB/s per stream at 100 ms
-	maxMessage    = 256<<10 + 1<<5 // room for the largest data frame
+	// window is the receive window of a stream. yamux tells the sender of what was
+	// read once that is half of it, so the other half is what a line carries in a
+	// round-trip time: 20 MB/s at 100 ms. It does not begin with less, though yamux
+	// would let it grow: in that it forgets to tell of what had been read, and the
+	// sender is left with half of what it began with.
+	window     = 4 << 20
+	maxMessage = 256<<10 + 1<<5 // room for the largest data frame
 )
 
 // newMuxer is yamux with windows and messages for bulk data. Its write timeout,
@@ -90,8 +94,8 @@ const (
 // 9 KB/s will do.
 func newMuxer() *yamux.Transport {
 	muxer := *yamux.DefaultTransport
-	muxer.InitialStreamWindowSize = initialWindow
-	muxer.MaxStreamWindowSize = maxWindow
+	muxer.InitialStreamWindowSize = window
+	muxer.MaxStreamWindowSize = window
 	muxer.MaxMessageSize = maxMessage
 	muxer.ConnectionWriteTimeout = time.Minute
 	muxer.MaxIncomingStreams = math.MaxUint32 // the resource manager bounds them
