@@ -130,7 +130,7 @@ func (n *node) addTransports(c Config, key crypto.PrivKey, resources network.Res
 		return err
 	}
 	// No port reuse: a second process on a taken port must be told.
-	overTCP, err := tcp.NewTCPTransport(upgrade, resources, nil, tcp.DisableReuseport(), tcp.WithConnectionTimeout(c.DialTimeout))
+	overTCP, err := tcp.NewTCPTransport(eagerUpgrader{upgrade}, resources, nil, tcp.DisableReuseport(), tcp.WithConnectionTimeout(c.DialTimeout))
 	if err == nil {
 		err = n.AddTransport(overTCP)
 	}

@@ -47,11 +47,16 @@ func (t *secureTransport) SecureInbound(ctx context.Context, insecure net.Conn, 
 
 // SecureOutbound is sec.SecureTransport.
 func (t *secureTransport) SecureOutbound(ctx context.Context, insecure net.Conn, p peer.ID) (sec.SecureConn, error) {
+	raw := insecure
+	if agreed, ok := insecure.(*agreeing); ok {
+		raw = agreed.Conn
+		insecure = newProposing(raw)
+	}
 	conn, err := t.handshake.SecureOutbound(ctx, &exactReader{Conn: insecure}, p)
 	if err != nil {
 		return nil, err
 	}
-	return takeOver(insecure, conn, true)
+	return takeOver(raw, conn, true)
 }
 
 // takeOver goes on with records where a handshake has ended, as its client or
