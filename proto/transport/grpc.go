@@ -125,7 +125,7 @@ func (h *Host) DialGRPC(to Address, proto string, options ...grpc.DialOption) (*
 			return nil, err
 		}
 		s.SetIdle(0)
-		return &conn{Stream: s, local: h.id, done: make(chan struct{})}, nil
+		return &conn{Stream: s, local: h.id, done: make(chan struct{}), foretold: foretold}, nil
 	}
 	client, err := grpc.NewClient("passthrough:///"+to.ID.String(), append([]grpc.DialOption{
 		grpc.WithContextDialer(dial),
@@ -143,6 +143,13 @@ func (h *Host) DialGRPC(to Address, proto string, options ...grpc.DialOption) (*
 	}
 	return client, nil
 }
+
+// foretold is the SETTINGS frame that a server of NewGRPCServer begins with (RFC
+// 9113, section 6.5). HTTP/2 lets a client make its calls without waiting for it,
+// but gRPC waits, for a round trip. So it is given this one; that of the server
+// comes like any that changes settings.
+const foretold = "\x00\x00\x06\x04\x00\x00\x00\x00\x00" + // 6 bytes of SETTINGS
+	"\x00\x03\x00\x00\x00" + string(rune(maxCalls)) // SETTINGS_MAX_CONCURRENT_STREAMS
 
 // PeerFromContext is who calls the gRPC handler with this context.
 func PeerFromContext(ctx context.Context) (ident.ID, bool) {
@@ -218,6 +225,17 @@ type conn struct {
 	local ident.ID
 	once  sync.Once
 	done  chan struct{}
+
+	foretold string // read before what the peer sends
+}
+
+func (c *conn) Read(p []byte) (int, error) {
+	if len(c.foretold) > 0 {
+		n := copy(p, c.foretold)
+		c.foretold = c.foretold[n:]
+		return n, nil
+	}
+	return c.Stream.Read(p)
 }
 
 func (c *conn) Close() error {

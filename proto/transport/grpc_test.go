@@ -1,7 +1,10 @@
 package transport
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
+	"io"
 	"net"
 	"net/netip"
 	"strings"
@@ -230,4 +233,65 @@ func TestAdmit(t *testing.T) {
 	if who, err := ask(t, conn); err != nil || who == "" {
 		t.Errorf("admitted: %q, %v", who, err)
 	}
+}
+
+// TestCallsGoAhead has a server that says nothing: it is sent the call all the
+// same.
+func TestCallsGoAhead(t *testing.T) {
+	server := newHost(t, listening)
+	listener := server.Listener(SatelliteProtocol)
+	defer listener.Close()
+	conn := dialGRPC(t, newHost(t, nil), addressOf(t, server))
+	go ask(t, conn)
+	c, err := listener.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.SetDeadline(time.Now().Add(2 * time.Minute))
+	preface := make([]byte, len("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"))
+	if _, err := io.ReadFull(c, preface); err != nil {
+		t.Fatal(err)
+	}
+	const headers = 1
+	for kind := byte(0xff); kind != headers; {
+		if kind, _, err = readFrame(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestForetold compares what servers say first with what clients take it to be.
+func TestForetold(t *testing.T) {
+	server := newHost(t, listening)
+	serveWhoami(t, server)
+	s := open(t, newHost(t, nil), addressOf(t, server), SatelliteProtocol)
+	if _, err := io.WriteString(s, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"); err != nil {
+		t.Fatal(err)
+	}
+	kind, said, err := readFrame(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, settings, err := readFrame(strings.NewReader(foretold))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for len(settings) > 0 {
+		if kind != want || !bytes.Contains(said, settings[:6]) {
+			t.Errorf("it begins with a frame of type %d, %x", kind, said)
+		}
+		settings = settings[6:]
+	}
+}
+
+// readFrame reads a frame of HTTP/2.
+func readFrame(r io.Reader) (kind byte, payload []byte, err error) {
+	var header [9]byte
+	if _, err := io.ReadFull(r, header[:]); err != nil {
+		return 0, nil, err
+	}
+	payload = make([]byte, binary.BigEndian.Uint32(header[:])>>8)
+	_, err = io.ReadFull(r, payload)
+	return header[3], payload, err
 }
