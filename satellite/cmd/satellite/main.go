@@ -16,7 +16,7 @@ import (
 
 const (
 	// heap is what the heap of a daemon takes under load, in bytes.
-	heap = 64 << 20
+	heap = 128 << 20
 	// lateness is how late threads may be woken. It is little because threads here
 	// wait for the disk for several reasons at a time, and all others wait for
 	// the runtime to notice.

@@ -21,9 +21,10 @@ type Config struct {
 	// slog.Default().
 	Logger *slog.Logger
 	// LogSegment is the size in bytes after which a new log file is begun;
-	// 0 means 8 MiB.
+	// 0 means 16 MiB.
 	LogSegment int64
 	// MemTable is the size in bytes of Badger's memory tables, at least 4 MiB;
-	// 0 means 8 MiB.
+	// 0 means 16 MiB. There are up to three; what is in them is in the log, too,
+	// and is replayed after a crash.
 	MemTable int64
 }

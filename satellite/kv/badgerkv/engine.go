@@ -31,9 +31,12 @@ type engine struct {
 	dir string
 }
 
-// badgerOptions are those of a small machine: little memory, no syncing, no
-// value log in use, nothing compressed (what is stored here is mostly keys,
-// hashes and ciphertext), so nothing cached beside the page cache.
+// badgerOptions are those of a small machine: no syncing, no value log in use,
+// nothing compressed (what is stored here is mostly keys, hashes and
+// ciphertext), so nothing cached beside the page cache. Keys come in no order,
+// so whatever is merged with the first level below rewrites most of that:
+// several memory tables go there at a time, and it takes in much before it is
+// merged further down.
 func badgerOptions(dir string, memTable int64, log *slog.Logger) badger.Options {
 	return badger.DefaultOptions(dir).
 		WithLogger(badgerLogger{log}).
@@ -41,9 +44,11 @@ func badgerOptions(dir string, memTable int64, log *slog.Logger) badger.Options 
 		WithDetectConflicts(false).
 		WithMetricsEnabled(false).
 		WithMemTableSize(memTable).
-		WithNumMemtables(2).
-		WithNumLevelZeroTables(2).
-		WithNumLevelZeroTablesStall(5).
+		WithNumMemtables(1).
+		WithBaseLevelSize(8 * memTable).
+		WithBaseTableSize(memTable / 4).
+		WithNumLevelZeroTables(4).
+		WithNumLevelZeroTablesStall(8).
 		WithNumCompactors(2).
 		WithValueLogFileSize(1 << 20).
 		WithValueThreshold(kv.MaxValue + 1).

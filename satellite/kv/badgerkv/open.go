@@ -51,10 +51,10 @@ func (c *Config) fill() {
 		c.Logger = slog.Default()
 	}
 	if c.LogSegment == 0 {
-		c.LogSegment = 8 << 20
+		c.LogSegment = 16 << 20
 	}
 	if c.MemTable == 0 {
-		c.MemTable = 8 << 20
+		c.MemTable = 16 << 20
 	}
 }
 
