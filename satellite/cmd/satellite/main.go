@@ -26,6 +26,7 @@ const (
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == "run" {
 		daemon.Unhurried(lateness)
+		daemon.SpareProcessor()
 		pages.Prepare(heap)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
