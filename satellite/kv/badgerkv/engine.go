@@ -45,7 +45,7 @@ func badgerOptions(dir string, memTable int64, log *slog.Logger) badger.Options 
 		WithMetricsEnabled(false).
 		WithMemTableSize(memTable).
 		WithNumMemtables(1).
-		WithBaseLevelSize(8 * memTable).
+		WithBaseLevelSize(4 * memTable).
 		WithBaseTableSize(memTable / 4).
 		WithNumLevelZeroTables(4).
 		WithNumLevelZeroTablesStall(8).
