@@ -123,6 +123,7 @@ func (d *Download) WriteTo(w io.Writer) (written int64, err error) {
 		d.position += int64(n)
 		return int64(n), err
 	}
+	r.whole()
 	for {
 		piece, err := r.more()
 		if err == io.EOF {

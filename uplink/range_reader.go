@@ -42,6 +42,9 @@ func newRangeReader(ctx context.Context, e *extents, from, to int64) *rangeReade
 	return r
 }
 
+// whole says that all of the range is going to be read.
+func (r *rangeReader) whole() { r.ahead = max(r.ahead, farAhead) }
+
 // more returns further plaintext, up to a chunk of it, which is valid until the
 // next call. At the end of the range it is io.EOF.
 func (r *rangeReader) more() ([]byte, error) {
