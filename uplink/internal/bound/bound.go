@@ -6,7 +6,7 @@ package bound
 
 import (
 	"errors"
-	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -85,46 +85,32 @@ type Place struct {
 type Config struct {
 	Scheme   erasure.Scheme
 	Cores    int
-	Duration time.Duration // of each part
+	Duration time.Duration // of each part, each time
+	Rounds   int           // how often each is measured; the medians count
 	Spawn    Spawn
 	Dirs     []string // where nodes would keep their shards
 }
 
-// Measure measures all parts, each by itself on all cores.
+// Measure measures all parts, each by itself on all cores, round after round.
+// There is one round before those that count: what a process does for the first
+// time, and memory that nobody had for a while, cost much more.
 func Measure(c Config) ([]Place, error) {
-	bytes, err := measureBytes(c)
+	b, err := newBench(c)
 	if err != nil {
 		return nil, err
 	}
-	expansion := float64(c.Scheme.Total) / float64(c.Scheme.Required)
-	send, err := transportCost(c.Spawn, c.Scheme.Total, takeProtocol, c.Duration)
-	if err != nil {
-		return nil, fmt.Errorf("send: %w", err)
-	}
-	fetch, err := transportCost(c.Spawn, c.Scheme.Required, giveProtocol, c.Duration)
-	if err != nil {
-		return nil, fmt.Errorf("fetch: %w", err)
+	defer b.close()
+	for round := range 1 + c.Rounds {
+		if round == 1 {
+			b.forget()
+		}
+		if err := b.measure(); err != nil {
+			return nil, err
+		}
 	}
 	places := make([]Place, len(c.Dirs))
-	for i, dir := range c.Dirs {
-		write, read, err := measureDisk(dir, c)
-		if err != nil {
-			return nil, fmt.Errorf("write to %s: %w", dir, err)
-		}
-		part := func(name string) Part { return bytes[name].part(name, 1) }
-		down := []Part{read.part(PartRead, 1), fetch.part(PartTransport, 1)}
-		places[i] = Place{
-			Dir: dir,
-			Upload: Work{
-				Parts: []Part{
-					part(PartSeal), part(PartCode), part(PartHash), send.part(PartTransport, expansion),
-					part(PartReceiver), write.part(PartWrite, expansion),
-				},
-				Disk: write.rate() / expansion,
-			},
-			Download: Work{Parts: append(down[:2:2], part(PartOpen))},
-			Degraded: Work{Parts: append(down[:2:2], part(PartDecode), part(PartOpen))},
-		}
+	for i := range places {
+		places[i] = b.place(i)
 	}
 	return places, nil
 }
@@ -137,9 +123,22 @@ type spent struct {
 
 func (s spent) rate() float64 { return float64(s.bytes) / s.wall.Seconds() }
 
-// part is the cost of a byte of user data that so many of these bytes stand for.
-func (s spent) part(name string, each float64) Part {
-	return Part{Name: name, CPU: each * s.cpu.Seconds() / float64(s.bytes), Rate: s.rate() / each}
+func (s spent) each() float64 { return s.cpu.Seconds() / float64(s.bytes) }
+
+// part is the cost of a byte of user data that so many bytes of what was measured
+// stand for.
+func part(name string, rounds []spent, each float64) Part {
+	return Part{Name: name, CPU: each * median(rounds, spent.each), Rate: median(rounds, spent.rate) / each}
+}
+
+// median is the value in the middle, the lower one of two.
+func median(rounds []spent, of func(spent) float64) float64 {
+	values := make([]float64, len(rounds))
+	for i, r := range rounds {
+		values[i] = of(r)
+	}
+	slices.Sort(values)
+	return values[(len(values)-1)/2]
 }
 
 // atOnce has all workers work at the same time, until then, and counts the bytes

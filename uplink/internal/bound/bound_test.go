@@ -15,7 +15,7 @@ func TestMeasure(t *testing.T) {
 	const cores = 2
 	places, err := Measure(Config{
 		Scheme: erasure.Scheme{Required: 2, RepairBelow: 3, Success: 3, Total: 4},
-		Cores:  cores, Duration: 20 * time.Millisecond, Spawn: spawn, Dirs: []string{t.TempDir(), t.TempDir()},
+		Cores:  cores, Duration: 20 * time.Millisecond, Rounds: 2, Spawn: spawn, Dirs: []string{t.TempDir(), t.TempDir()},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -61,6 +61,27 @@ func TestLimit(t *testing.T) {
 	}
 	if got := w.Bare(2); got != 0.5 {
 		t.Errorf("without the receiver: %g", got)
+	}
+}
+
+func TestMedian(t *testing.T) {
+	rounds := func(cpu ...time.Duration) (all []spent) {
+		for _, c := range cpu {
+			all = append(all, spent{bytes: 2, cpu: c * time.Second, wall: time.Second / c})
+		}
+		return all
+	}
+	for _, c := range []struct {
+		rounds []spent
+		want   Part
+	}{
+		{rounds(4), Part{CPU: 4, Rate: 4}},
+		{rounds(4, 2), Part{CPU: 2, Rate: 2}},
+		{rounds(8, 1, 2), Part{CPU: 2, Rate: 2}},
+	} {
+		if got := part("", c.rounds, 2); got != c.want {
+			t.Errorf("%v: %+v instead of %+v", c.rounds, got, c.want)
+		}
 	}
 }
 

@@ -16,28 +16,51 @@ import (
 // enough is about how much is written to measure a disk, which may be memory.
 const enough = 1 << 30
 
-// measureDisk writes to as many files as there would be nodes, as they do:
-// append a shard in frames, then sync. Then it reads the data shards back, which
-// costs processors but no disk, since what was just written is in memory.
-func measureDisk(dir string, c Config) (write, read spent, err error) {
-	files := make([]*os.File, c.Scheme.Total)
-	for i := range files {
-		path := filepath.Join(dir, "bound."+strconv.Itoa(i))
-		if files[i], err = os.Create(path); err != nil {
-			return write, read, err
+// disk is as many files in one directory as there would be nodes.
+type disk struct {
+	files []*os.File
+	shard int // bytes
+}
+
+func newDisk(dir string, scheme erasure.Scheme) (*disk, error) {
+	d := &disk{shard: erasure.MaxStripes(scheme.Required) * erasure.ChunkSize}
+	for i := range scheme.Total {
+		file, err := os.Create(filepath.Join(dir, "bound."+strconv.Itoa(i)))
+		if err != nil {
+			d.close()
+			return nil, err
 		}
-		defer os.Remove(path)
-		defer files[i].Close()
+		d.files = append(d.files, file)
 	}
-	shard := erasure.MaxStripes(c.Scheme.Required) * erasure.ChunkSize
-	write, err = onFiles(files, c.Duration, func(f *os.File, buffer []byte) (int64, error) {
-		return appendShard(f, shard, buffer)
+	return d, nil
+}
+
+func (d *disk) close() {
+	for _, f := range d.files {
+		f.Close()
+		os.Remove(f.Name())
+	}
+}
+
+// write writes to all files as nodes do: append a shard in frames, then sync.
+func (d *disk) write(duration time.Duration) (spent, error) {
+	for _, f := range d.files {
+		if err := f.Truncate(0); err != nil {
+			return spent{}, err
+		}
+		if _, err := f.Seek(0, io.SeekStart); err != nil {
+			return spent{}, err
+		}
+	}
+	return onFiles(d.files, duration, func(f *os.File, buffer []byte) (int64, error) {
+		return appendShard(f, d.shard, buffer)
 	})
-	if err != nil {
-		return write, read, err
-	}
-	read, err = onFiles(files[:c.Scheme.Required], c.Duration/4, readBack)
-	return write, read, err
+}
+
+// read reads so many of them back, which costs processors but no disk, since what
+// was just written is in memory.
+func (d *disk) read(count int, duration time.Duration) (spent, error) {
+	return onFiles(d.files[:count], duration, readBack)
 }
 
 // onFiles does the work on all files, again and again for the duration or until

@@ -11,36 +11,17 @@ import (
 	"github.com/cairnstorage/cairn/uplink/internal/seal"
 )
 
-// measureBytes measures what is done to the bytes themselves, by name.
-func measureBytes(c Config) (map[string]spent, error) {
-	coder, err := erasure.NewCoder(c.Scheme.Required, c.Scheme.Total)
-	if err != nil {
-		return nil, err
-	}
-	stripes := make([]*stripe, c.Cores)
-	for i := range stripes {
-		stripes[i] = newStripe(coder)
-	}
-	costs := make(map[string]spent)
-	for _, step := range []struct {
-		name string
-		work func(*stripe) error
-	}{
-		{PartSeal, (*stripe).seal},
-		{PartCode, (*stripe).code},
-		{PartHash, (*stripe).hash},
-		{PartReceiver, (*stripe).receive},
-		{PartDecode, (*stripe).decode},
-		{PartOpen, (*stripe).open},
-	} {
-		costs[step.name], err = atOnce(stripes, c.Duration, func(s *stripe, until time.Time) (int64, error) {
-			return s.repeat(until, step.work)
-		})
-		if err != nil {
-			return nil, err
-		}
-	}
-	return costs, nil
+// steps are what is done to the bytes themselves.
+var steps = []struct {
+	name string
+	do   func(*stripe) error
+}{
+	{PartSeal, (*stripe).seal},
+	{PartCode, (*stripe).code},
+	{PartHash, (*stripe).hash},
+	{PartReceiver, (*stripe).receive},
+	{PartDecode, (*stripe).decode},
+	{PartOpen, (*stripe).open},
 }
 
 // stripe is one worker's share: a stripe of plaintext and what becomes of it.

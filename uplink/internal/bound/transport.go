@@ -101,29 +101,43 @@ func readAll(s *transport.Stream) (read int64, err error) {
 type farEnd struct {
 	host    *transport.Host
 	address string
+	end     func()
 }
 
-// transportCost moves bytes over one stream to or from each of so many far ends
-// for the duration. The cost is that of all ends, once they have done it before:
-// what a process does for the first time costs it much more.
-func transportCost(spawn Spawn, ends int, proto string, duration time.Duration) (spent, error) {
+// farEnds are as many processes as there would be nodes.
+type farEnds struct {
+	host *transport.Host
+	all  []farEnd
+}
+
+func newFarEnds(spawn Spawn, count int) (*farEnds, error) {
 	host, err := newHost(nil)
 	if err != nil {
-		return spent{}, err
+		return nil, err
 	}
-	defer host.Close()
-	far := make([]farEnd, ends)
-	for i := range far {
+	f := &farEnds{host: host}
+	for range count {
 		address, end, err := spawn()
 		if err != nil {
-			return spent{}, err
+			f.close()
+			return nil, err
 		}
-		defer end()
-		far[i] = farEnd{host: host, address: address}
+		f.all = append(f.all, farEnd{host, address, end})
 	}
-	if _, err := moveAll(far, proto, duration); err != nil {
-		return spent{}, err
+	return f, nil
+}
+
+func (f *farEnds) close() {
+	for _, far := range f.all {
+		far.end()
 	}
+	f.host.Close()
+}
+
+// move moves bytes over one stream to or from each of so many far ends for the
+// duration. The cost is that of all ends.
+func (f *farEnds) move(count int, proto string, duration time.Duration) (spent, error) {
+	far := f.all[:count]
 	before, err := costOf(far)
 	if err != nil {
 		return spent{}, err
