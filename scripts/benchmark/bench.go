@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/cairnstorage/cairn/deploy/procnet"
+	"github.com/cairnstorage/cairn/proto/erasure"
 	"github.com/cairnstorage/cairn/scripts/benchmark/results"
 )
 
@@ -128,7 +129,7 @@ func (b *bench) measureScheme(ctx context.Context, scheme string, full bool) err
 type rig struct {
 	*bench
 	place   place
-	scheme  string
+	scheme  erasure.Scheme
 	bound   results.PlaceBound
 	network *procnet.Network
 	dir     string
@@ -165,14 +166,14 @@ func (b *bench) measureNetwork(ctx context.Context, p place, scheme string, boun
 // withNetwork runs a network of as many nodes as the scheme has slots, with a
 // bucket, and removes it afterwards.
 func (b *bench) withNetwork(ctx context.Context, p place, c procnet.Config, do func(*rig) error) (err error) {
-	r := &rig{bench: b, place: p, scheme: c.Scheme}
+	r := &rig{bench: b, place: p}
+	if r.scheme, err = parseScheme(c.Scheme); err != nil {
+		return err
+	}
 	if r.dir, err = os.MkdirTemp(p.dir, "network."); err != nil {
 		return err
 	}
-	c.Bin, c.Dir = cmp.Or(c.Bin, b.bin), r.dir
-	if c.Nodes, err = total(c.Scheme); err != nil {
-		return err
-	}
+	c.Bin, c.Dir, c.Nodes = cmp.Or(c.Bin, b.bin), r.dir, r.scheme.Total
 	defer func() { err = errors.Join(err, os.RemoveAll(r.dir)) }()
 	r.say("starting %d nodes", c.Nodes)
 	if r.network, err = procnet.Start(ctx, c); err != nil {
@@ -195,12 +196,6 @@ func (r *rig) say(format string, args ...any) {
 // tell says how far the run is, and since when it runs.
 func (b *bench) tell(format string, args ...any) {
 	progress("%4.0f s  %s", time.Since(b.begun).Seconds(), fmt.Sprintf(format, args...))
-}
-
-// total is the number of shards of a scheme.
-func total(scheme string) (n int, err error) {
-	s, err := parseScheme(scheme)
-	return s.Total, err
 }
 
 // close removes what was made.

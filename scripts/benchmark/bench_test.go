@@ -162,7 +162,7 @@ func TestCostIsTheCommandsOwn(t *testing.T) {
 	for i := 0; i < len(own); i += 4096 {
 		own[i] = 1
 	}
-	spent, err := costOf(nil, exec.Command("sleep", "0.05"))
+	spent, err := costOf(nil, exec.Command("sleep", "0.05"), 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +170,7 @@ func TestCostIsTheCommandsOwn(t *testing.T) {
 		t.Errorf("sleep took %+v", spent)
 	}
 	own[0]++
-	if _, err := costOf(nil, exec.Command("false")); err == nil {
+	if _, err := costOf(nil, exec.Command("false"), 0); err == nil {
 		t.Error("a command that fails is not noticed")
 	}
 }

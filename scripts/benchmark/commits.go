@@ -134,6 +134,9 @@ func (r *rig) commitAll(ctx context.Context, row *results.Commits, callers []cal
 			return err
 		}
 	}
+	if err := haveMemory(0); err != nil {
+		return err
+	}
 	took := make([]time.Duration, len(requests))
 	satellite := r.network.Satellite.Usage().CPU
 	m := startMeter(r.network)
@@ -194,10 +197,7 @@ func (r *rig) findSeats(ctx context.Context) (*seats, error) {
 			return err
 		}
 		g := res.Groups[0]
-		s.group = &order.Group{Satellite: satellite.ID, ID: g.Group, Epoch: g.Epoch}
-		if s.group.Scheme, err = parseScheme(r.scheme); err != nil {
-			return err
-		}
+		s.group = &order.Group{Satellite: satellite.ID, ID: g.Group, Epoch: g.Epoch, Scheme: r.scheme}
 		for _, raw := range g.Nodes {
 			id, err := ident.IDFromBytes(raw)
 			if err != nil {

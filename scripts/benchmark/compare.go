@@ -73,6 +73,7 @@ type comparedRow struct {
 	unit   string
 	amount float64 // of the unit's things
 	args   []string
+	stored int64     // bytes
 	costs  [2][]cost // before, after
 }
 
@@ -85,11 +86,11 @@ func compareRigs(ctx context.Context, before, after *rig) error {
 	if _, err := makeFiles(files, comparedFiles); err != nil {
 		return err
 	}
-	mb := float64(size) / 1e6
+	mb, stored := float64(size)/1e6, before.stored(size) // which is more than the files are
 	rows := []*comparedRow{
-		{name: "upload", unit: "MB/s", amount: mb, args: []string{"-q", "cp", source, url("large")}},
+		{name: "upload", unit: "MB/s", amount: mb, args: []string{"-q", "cp", source, url("large")}, stored: stored},
 		{name: "download", unit: "MB/s", amount: mb, args: []string{"cat", url("large")}},
-		{name: "cp -r up", unit: "files/s", amount: comparedFiles, args: []string{"-q", "cp", "-r", files, url("files")}},
+		{name: "cp -r up", unit: "files/s", amount: comparedFiles, args: []string{"-q", "cp", "-r", files, url("files")}, stored: stored},
 		{name: "cp -r down", unit: "files/s", amount: comparedFiles, args: []string{"-q", "cp", "-r", url("files"), filepath.Join(before.dir, "back")}},
 		{name: "ls -r", unit: "names/s", amount: comparedFiles, args: []string{"ls", "-r", url("files", "")}},
 	}
@@ -100,7 +101,7 @@ func compareRigs(ctx context.Context, before, after *rig) error {
 		for _, row := range rows {
 			for turn := range rigs {
 				which := (turn + round) % 2 // who goes first changes
-				spent, err := costOf(rigs[which].network, rigs[which].network.Uplink(ctx, row.args...))
+				spent, err := costOf(rigs[which].network, rigs[which].network.Uplink(ctx, row.args...), row.stored)
 				if err != nil {
 					return err
 				}

@@ -21,8 +21,12 @@ type cost struct {
 	others    time.Duration // of processors, for what is none of this
 }
 
-// costOf runs a command. Its standard output goes nowhere unless it is set.
-func costOf(network *procnet.Network, command *exec.Cmd) (cost, error) {
+// costOf runs a command that has so many bytes stored. Its standard output goes
+// nowhere unless it is set.
+func costOf(network *procnet.Network, command *exec.Cmd, stored int64) (cost, error) {
+	if err := haveMemory(stored); err != nil {
+		return cost{}, err
+	}
 	command.Stderr = os.Stderr
 	m := startMeter(network)
 	if err := command.Start(); err != nil {

@@ -18,17 +18,13 @@ import (
 // to hold all of it, which not all do as soon as an upload has succeeded.
 func (r *rig) measureDegraded(ctx context.Context) error {
 	size := r.o.sizes[len(r.o.sizes)-1]
-	scheme, err := parseScheme(r.scheme)
-	if err != nil {
-		return err
-	}
 	holders, err := slotHolders(ctx, r.network)
 	if err != nil {
 		return err
 	}
-	gone := scheme.Total - scheme.Required
+	gone := r.scheme.Total - r.scheme.Required
 	r.say("download of %d MiB with %d nodes gone", size>>20, gone)
-	stay, err := r.whole(ctx, holders, scheme.Required)
+	stay, err := r.whole(ctx, holders, r.scheme.Required)
 	if err != nil {
 		return err
 	}
@@ -39,7 +35,7 @@ func (r *rig) measureDegraded(ctx context.Context) error {
 	}
 	var downs []cost
 	for range r.o.rounds {
-		down, err := costOf(r.network, r.network.Uplink(ctx, "cat", url(large(size))))
+		down, err := costOf(r.network, r.network.Uplink(ctx, "cat", url(large(size))), 0)
 		if err != nil {
 			return err
 		}

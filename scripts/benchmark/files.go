@@ -37,7 +37,7 @@ func (r *rig) measureFiles(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		spent, err := costOf(r.network, r.network.Uplink(ctx, "-q", "cp", "-r", source, tree))
+		spent, err := costOf(r.network, r.network.Uplink(ctx, "-q", "cp", "-r", source, tree), r.stored(bytes))
 		if err != nil {
 			return err
 		}
@@ -47,7 +47,7 @@ func (r *rig) measureFiles(ctx context.Context) error {
 			return err
 		}
 		up.Stored = float64(after-before) / float64(bytes)
-		if spent, err = costOf(r.network, r.network.Uplink(ctx, "-q", "cp", "-r", tree, back)); err != nil {
+		if spent, err = costOf(r.network, r.network.Uplink(ctx, "-q", "cp", "-r", tree, back), bytes); err != nil {
 			return err
 		}
 		downs = append(downs, spent)
@@ -57,7 +57,7 @@ func (r *rig) measureFiles(ctx context.Context) error {
 		if err := os.RemoveAll(back); err != nil {
 			return err
 		}
-		if spent, err = costOf(r.network, r.network.Uplink(ctx, "-q", "rm", "-r", tree)); err != nil {
+		if spent, err = costOf(r.network, r.network.Uplink(ctx, "-q", "rm", "-r", tree), 0); err != nil {
 			return err
 		}
 		removes = append(removes, spent)

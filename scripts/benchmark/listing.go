@@ -40,7 +40,7 @@ func (r *rig) measureListing(ctx context.Context) error {
 			}
 			var costs []cost
 			for range 3 {
-				spent, err := costOf(r.network, r.network.Uplink(ctx, args...))
+				spent, err := costOf(r.network, r.network.Uplink(ctx, args...), 0)
 				if err != nil {
 					return err
 				}

@@ -30,7 +30,7 @@ const (
 )
 
 func (r *rig) remember(what string, bytes int64, rate float64) {
-	r.report.Memory = append(r.report.Memory, results.Memory{Place: r.place.Name, Scheme: r.scheme, What: what, Bytes: bytes, Rate: rate})
+	r.report.Memory = append(r.report.Memory, results.Memory{Place: r.place.Name, Scheme: r.scheme.String(), What: what, Bytes: bytes, Rate: rate})
 }
 
 // measureIdle takes the memory of a network that was just started.
@@ -138,14 +138,12 @@ type testShard struct {
 }
 
 func (r *rig) newTestShard() (*testShard, error) {
-	scheme, err := parseScheme(r.scheme)
-	if err != nil {
-		return nil, err
-	}
-	size := int64(erasure.MaxStripes(scheme.Required)) * int64(scheme.Required) * erasure.ChunkSize
+	required := r.scheme.Required
+	size := int64(erasure.MaxStripes(required)) * int64(required) * erasure.ChunkSize
 	s := &testShard{frame: make([]byte, wire.HeaderSize+erasure.ChunkSize)}
 	rand.Read(s.frame)
-	if s.layout, err = erasure.NewLayout(scheme.Required, scheme.Total, size); err != nil {
+	var err error
+	if s.layout, err = erasure.NewLayout(required, r.scheme.Total, size); err != nil {
 		return nil, err
 	}
 	hasher := merkle.NewHasher(s.layout.ShardSize())
@@ -210,13 +208,13 @@ func (c caller) lease(ctx context.Context) (lease nodeclient.Lease, address tran
 func (r *rig) measureHuge(ctx context.Context) error {
 	up := r.network.Uplink(ctx, "-q", "cp", "-", url("huge"))
 	up.Stdin = io.LimitReader(randomBytes(), huge)
-	spent, err := costOf(r.network, up)
+	spent, err := costOf(r.network, up, r.stored(huge))
 	if err != nil {
 		return err
 	}
 	rate := func(c cost) float64 { return huge / 1e6 / c.wall.Seconds() }
 	r.remember("uplink, upload of 4 GiB", spent.rss, rate(spent))
-	if spent, err = costOf(r.network, r.network.Uplink(ctx, "cat", url("huge"))); err != nil {
+	if spent, err = costOf(r.network, r.network.Uplink(ctx, "cat", url("huge")), 0); err != nil {
 		return err
 	}
 	r.remember("uplink, download of 4 GiB", spent.rss, rate(spent))

@@ -80,6 +80,9 @@ func (r *rig) open(ctx context.Context, count int) (projects []*uplink.Project, 
 // are done.
 func (r *rig) measureEach(o results.Objects, operation string, projects []*uplink.Project, do func(p *uplink.Project, i int) error) (results.Objects, error) {
 	o.Operation = operation
+	if err := haveMemory(r.stored(int64(o.Count * o.Size))); err != nil {
+		return o, err
+	}
 	took := make([]time.Duration, o.Count)
 	m := startMeter(r.network)
 	var next atomic.Int64

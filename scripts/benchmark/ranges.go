@@ -182,11 +182,11 @@ func (b *bench) withShapedNetwork(ctx context.Context, p place, scheme string, l
 	if err != nil {
 		return err
 	}
-	n, err := total(scheme)
+	parsed, err := parseScheme(scheme)
 	if err != nil {
 		return err
 	}
-	nodes := make([][]string, n)
+	nodes := make([][]string, parsed.Total)
 	for i := range nodes {
 		line := l.line
 		if l.nodes != nil {

@@ -45,7 +45,7 @@ func (r *rig) measureLines(ctx context.Context, l *lines) error {
 		return err
 	}
 	defer os.Remove(source)
-	if _, err := costOf(r.network, r.network.Uplink(ctx, "-q", "cp", source, url("kept"))); err != nil {
+	if _, err := costOf(r.network, r.network.Uplink(ctx, "-q", "cp", source, url("kept")), r.stored(size)); err != nil {
 		return err
 	}
 	holders, err := slotHolders(ctx, r.network)
@@ -84,10 +84,10 @@ func (r *rig) measureLines(ctx context.Context, l *lines) error {
 func (r *rig) moveOver(ctx context.Context, l *lines, name, source string, size int64, alike map[string]float64) error {
 	up, down := moving{direction: "upload"}, moving{direction: "download"}
 	for range r.o.rounds {
-		if err := up.once(l, r.network, r.network.Uplink(ctx, "-q", "cp", source, url("written"))); err != nil {
+		if err := up.once(l, r.network, r.network.Uplink(ctx, "-q", "cp", source, url("written")), r.stored(size)); err != nil {
 			return err
 		}
-		if err := down.once(l, r.network, r.network.Uplink(ctx, "cat", url("kept"))); err != nil {
+		if err := down.once(l, r.network, r.network.Uplink(ctx, "cat", url("kept")), 0); err != nil {
 			return err
 		}
 	}
@@ -109,9 +109,9 @@ type moving struct {
 	bytes     int64 // over the lines of nodes, in this direction and all rounds
 }
 
-func (m *moving) once(l *lines, network *procnet.Network, command *exec.Cmd) error {
+func (m *moving) once(l *lines, network *procnet.Network, command *exec.Cmd, stored int64) error {
 	before := l.carried(m.direction)
-	spent, err := costOf(network, command)
+	spent, err := costOf(network, command, stored)
 	m.costs = append(m.costs, spent)
 	m.bytes += l.carried(m.direction) - before
 	return err
@@ -131,10 +131,6 @@ func (l *lines) carried(direction string) (sum int64) {
 }
 
 func (r *rig) addShaped(l *lines, name string, size int64, m moving, alike map[string]float64) error {
-	scheme, err := parseScheme(r.scheme)
-	if err != nil {
-		return err
-	}
 	rounds := len(m.costs)
 	middle, _ := median(m.costs)
 	seconds := middle.wall.Seconds()
@@ -143,12 +139,12 @@ func (r *rig) addShaped(l *lines, name string, size int64, m moving, alike map[s
 	}
 	needed := float64(size)
 	if m.direction == "upload" {
-		needed *= float64(scheme.Total) / float64(scheme.Required)
+		needed *= float64(r.scheme.Total) / float64(r.scheme.Required)
 	}
 	row := results.Shaped{
-		Scheme: r.scheme, Place: r.place.Name, Line: r.o.line, RTT: milliseconds(r.o.rtt),
+		Scheme: r.scheme.String(), Place: r.place.Name, Line: r.o.line, RTT: milliseconds(r.o.rtt),
 		Lines: name, Direction: m.direction, Bytes: size, Seconds: seconds,
-		Rate: float64(size) / 1e6 / seconds, Capacity: float64(l.line.Rate) * float64(scheme.Required) / 1e6,
+		Rate: float64(size) / 1e6 / seconds, Capacity: float64(l.line.Rate) * float64(r.scheme.Required) / 1e6,
 		Change: seconds/alike[m.direction] - 1, Carried: float64(m.bytes) / float64(rounds) / needed,
 		Cores: middle.cpu.Seconds() / seconds, Others: middle.others.Seconds() / seconds / float64(runtime.NumCPU()),
 	}

@@ -31,11 +31,11 @@ func (r *rig) measureTransfers(ctx context.Context) error {
 		}
 		var ups, downs []cost
 		for range r.o.rounds {
-			up, err := costOf(r.network, r.network.Uplink(ctx, "-q", "cp", source, url(large(size))))
+			up, err := costOf(r.network, r.network.Uplink(ctx, "-q", "cp", source, url(large(size))), r.stored(size))
 			if err != nil {
 				return err
 			}
-			down, err := costOf(r.network, r.network.Uplink(ctx, "cat", url(large(size))))
+			down, err := costOf(r.network, r.network.Uplink(ctx, "cat", url(large(size))), 0)
 			if err != nil {
 				return err
 			}
@@ -56,8 +56,13 @@ func (r *rig) measureTransfers(ctx context.Context) error {
 	return nil
 }
 
+// stored is what nodes store of so many bytes of user data.
+func (r *rig) stored(bytes int64) int64 {
+	return bytes * int64(r.scheme.Total) / int64(r.scheme.Required)
+}
+
 func (r *rig) addTransfer(direction string, size int64, costs []cost, bound results.Work) {
-	t := results.Transfer{Scheme: r.scheme, Place: r.place.Name, Direction: direction, Bytes: size}
+	t := results.Transfer{Scheme: r.scheme.String(), Place: r.place.Name, Direction: direction, Bytes: size}
 	rate := func(c cost) float64 { return float64(size) / 1e6 / c.wall.Seconds() }
 	middle, slowest := median(costs)
 	t.Rate, t.Slowest = rate(middle), rate(slowest)
