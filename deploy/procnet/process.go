@@ -28,7 +28,7 @@ type Process struct {
 // Usage is what a process has cost.
 type Usage struct {
 	CPU     time.Duration // user and system time
-	PeakRSS int64         // bytes
+	PeakRSS int64         // bytes; of a life that nobody ended unknown
 	RSS     int64         // bytes now; 0: it does not run
 }
 
@@ -58,10 +58,7 @@ func (p *Process) reap(command *exec.Cmd, ended chan struct{}) {
 	command.Wait() // how it ended is read from its log by who cares
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if used, ok := command.ProcessState.SysUsage().(*syscall.Rusage); ok {
-		p.past.CPU += command.ProcessState.UserTime() + command.ProcessState.SystemTime()
-		p.past.PeakRSS = max(p.past.PeakRSS, used.Maxrss<<10)
-	}
+	p.past.CPU += command.ProcessState.UserTime() + command.ProcessState.SystemTime()
 	p.command = nil
 	close(ended)
 }
@@ -71,6 +68,9 @@ func (p *Process) Signal(signal os.Signal) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.command != nil {
+		// It may be the last: what the kernel tells of a process that has ended
+		// counts the memory of who started it.
+		p.past.PeakRSS = max(p.past.PeakRSS, UsageOf(p.command.Process.Pid).PeakRSS)
 		p.command.Process.Signal(signal)
 	}
 }
