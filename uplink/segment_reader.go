@@ -119,13 +119,9 @@ func (s *segmentReader) bounds(index int64) (start int64, size int) {
 	return seal.Span(s.layout, index)
 }
 
-// need is how many buffers the span takes: for its pieces, and for plaintext.
-func (sp *span) need() int {
-	if sp.window.segment.cipher == nil {
-		return len(sp.window.wanted)
-	}
-	return 2 * len(sp.window.wanted)
-}
+// need is how many buffers the span takes: for its pieces, which become plaintext
+// where they are.
+func (sp *span) need() int { return len(sp.window.wanted) }
 
 // prepare gives the window what it needs to be fetched.
 func (w *window) prepare(session *getSession, memory *share, buffers []*buffer) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -30,7 +31,7 @@ type window struct {
 	segment *segmentReader
 	session *getSession
 	memory  *share
-	spare   []*buffer // for pieces and plaintext
+	spare   []*buffer // for pieces
 	first   int       // stripe
 	stripes int
 	wanted  []int       // data slots whose plaintext is asked for, ascending
@@ -39,7 +40,7 @@ type window struct {
 
 	pieces   []piece         // by slot
 	decoded  map[int]*buffer // by slot, of those that are not here
-	plain    []*buffer       // by place in wanted
+	plain    []*buffer       // what is read, by place in wanted
 	arrivals chan arrival
 	asked    time.Time       // when slots were asked last
 	looked   time.Time       // when those who have not answered were looked at last
@@ -363,7 +364,7 @@ func (w *window) reconstruct(chunks [][]byte, lost []int) error {
 // A place is a chunk of a window.
 type place struct{ row, slot int }
 
-// keep keeps the ciphertext of the wanted chunks for the reader.
+// keep keeps the wanted chunks for the reader.
 func (w *window) keep() {
 	for _, slot := range w.wanted {
 		from := w.source(slot)
@@ -380,27 +381,44 @@ func (w *window) source(slot int) *buffer {
 	return w.pieces[slot].buffer
 }
 
-// decrypt opens every wanted chunk. If one does not open, it says which.
+// decrypt opens every wanted chunk in its place. If one does not open, it says
+// which, and all are as they were.
 func (w *window) decrypt() (bad place, ok bool) {
-	if w.segment.cipher == nil {
-		w.keep()
-		return place{}, true
-	}
-	for row := range w.stripes {
-		size := w.chunkSize(row)
-		for i, slot := range w.wanted {
-			from := w.source(slot)
-			if i == len(w.plain) {
-				w.plain = append(w.plain, w.buffer())
-			}
-			at := place{row, slot}
-			if _, err := w.segment.cipher.Open(w.plain[i].chunk(row, size)[:0], from.chunk(row, size), w.index(at)); err != nil {
+	if cipher := w.segment.cipher; cipher != nil {
+		for n, at := range w.places() {
+			if _, err := cipher.OpenInPlace(w.sealed(at), w.index(at)); err != nil {
+				w.undo(n)
 				return at, false
 			}
 		}
 	}
+	w.keep()
 	return place{}, true
 }
+
+// undo closes the first chunks that decrypt has opened.
+func (w *window) undo(count int) {
+	for n, at := range w.places() {
+		if n == count {
+			return
+		}
+		w.segment.cipher.CloseInPlace(w.sealed(at), w.index(at))
+	}
+}
+
+// places are the wanted chunks, in the order in which the object has them.
+func (w *window) places() iter.Seq2[int, place] {
+	return func(yield func(int, place) bool) {
+		for n := range w.stripes * len(w.wanted) {
+			if !yield(n, place{n / len(w.wanted), w.wanted[n%len(w.wanted)]}) {
+				return
+			}
+		}
+	}
+}
+
+// sealed is a wanted chunk as it came or was decoded.
+func (w *window) sealed(at place) []byte { return w.source(at.slot).chunk(at.row, w.chunkSize(at.row)) }
 
 // letGo releases all but the plaintext.
 func (w *window) letGo() {

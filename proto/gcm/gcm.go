@@ -7,6 +7,7 @@ package gcm
 import (
 	"crypto/aes"
 	"crypto/cipher"
+	"sync"
 )
 
 const (
@@ -28,3 +29,24 @@ func New(key []byte) (cipher.AEAD, error) {
 	}
 	return cipher.NewGCM(block)
 }
+
+// OpenInPlace decrypts what was sealed with no additional data where it is. If it
+// is not authentic it stays as it was, whereas Open in place would have cleared it.
+func OpenInPlace(aead cipher.AEAD, nonce, sealed []byte) ([]byte, error) {
+	if f, ok := aead.(interface {
+		openInPlace(nonce, sealed []byte) ([]byte, error)
+	}); ok {
+		return f.openInPlace(nonce, sealed)
+	}
+	kept := copies.Get().(*[]byte)
+	defer copies.Put(kept)
+	*kept = append((*kept)[:0], sealed...)
+	plain, err := aead.Open(sealed[:0], nonce, sealed, nil)
+	if err != nil {
+		copy(sealed, *kept)
+	}
+	return plain, err
+}
+
+// copies has room for what the standard library opens in place.
+var copies = sync.Pool{New: func() any { return new([]byte) }}

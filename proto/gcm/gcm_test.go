@@ -85,6 +85,35 @@ func TestInPlace(t *testing.T) {
 	}
 }
 
+// TestOpenInPlace: so is it for the standard library's and ours, and what is forged
+// stays as it is.
+func TestOpenInPlace(t *testing.T) {
+	key, nonce := golden.Bytes("key", 32), golden.Bytes("nonce", NonceSize)
+	for name, aead := range map[string]cipher.AEAD{"ours": fresh(t, key), "standard": standard(t, key)} {
+		for _, size := range []int{0, 1, 15, 16, 511, 512, 513, 5000, 65536} {
+			plain := golden.Bytes("plain", size)
+			sealed := aead.Seal(nil, nonce, plain, nil)
+			for _, at := range []int{0, size / 2, size, size + TagSize - 1} {
+				sealed[at] ^= 4
+				before := bytes.Clone(sealed)
+				if _, err := OpenInPlace(aead, nonce, sealed); err == nil || !bytes.Equal(sealed, before) {
+					t.Fatalf("%s: %d bytes with byte %d changed: %v, or they are others now", name, size, at, err)
+				}
+				sealed[at] ^= 4
+			}
+			opened, err := OpenInPlace(aead, nonce, sealed)
+			if err != nil || !bytes.Equal(opened, plain) || size > 0 && &opened[0] != &sealed[0] {
+				t.Fatalf("%s: %d bytes do not open in place: %v", name, size, err)
+			}
+		}
+		for short := range TagSize {
+			if _, err := OpenInPlace(aead, nonce, make([]byte, short)); err == nil {
+				t.Fatalf("%s: %d bytes open", name, short)
+			}
+		}
+	}
+}
+
 // TestForged: a message with one bit changed, anywhere, does not open, and
 // nothing of it comes out.
 func TestForged(t *testing.T) {

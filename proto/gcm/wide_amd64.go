@@ -162,6 +162,30 @@ func (f *fast) Open(dst, nonce, sealed, data []byte) ([]byte, error) {
 	whole := slices.Grow(dst, size)[:len(dst)+size]
 	out := whole[len(dst):]
 	checkOverlap(out, sealed)
+	if !f.open(out, nonce, sealed, data) {
+		clear(out) // nobody may use what is not authentic
+		return nil, errOpen
+	}
+	return whole, nil
+}
+
+// openInPlace is as OpenInPlace has it.
+func (f *fast) openInPlace(nonce, sealed []byte) ([]byte, error) {
+	size := len(sealed) - TagSize
+	if size < 0 || uint64(size) > maxPlain {
+		return nil, errOpen
+	}
+	plain := sealed[:size]
+	if !f.open(plain, nonce, sealed, nil) {
+		f.encrypt(plain, nonce) // which undoes it
+		return nil, errOpen
+	}
+	return plain, nil
+}
+
+// open decrypts to out, and tells whether that is authentic.
+func (f *fast) open(out, nonce, sealed, data []byte) bool {
+	size := len(out)
 	m, mask := f.begin(nonce, data)
 	even := size / pieceSize * pieceSize
 	if even > 0 {
@@ -170,11 +194,17 @@ func (f *fast) Open(dst, nonce, sealed, data []byte) ([]byte, error) {
 	f.hash(&m, sealed[even:size])
 	f.crypt(m, out[even:], sealed[even:size])
 	tag := f.tag(&m, mask, len(data), size)
-	if subtle.ConstantTimeCompare(tag[:], sealed[size:]) != 1 {
-		clear(out) // nobody may use what is not authentic
-		return nil, errOpen
+	return subtle.ConstantTimeCompare(tag[:], sealed[size:]) == 1
+}
+
+// encrypt encrypts in place, or decrypts, and makes no tag.
+func (f *fast) encrypt(text, nonce []byte) {
+	m, _ := f.begin(nonce, nil)
+	even := len(text) / pieceSize * pieceSize
+	if even > 0 {
+		sealPieces(&f.schedule, &m, &text[0], &text[0], even/pieceSize)
 	}
-	return whole, nil
+	f.crypt(m, text[even:], text[even:])
 }
 
 // crypt encrypts or decrypts less than a piece.

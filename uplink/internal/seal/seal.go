@@ -71,8 +71,7 @@ func (s *Segment) Seal(dst, plain []byte, index uint64) []byte {
 	return s.aead.Seal(dst, nonce[:], plain, nil)
 }
 
-// Open appends the plaintext of a sealed chunk to dst, or returns ErrOpen. To
-// open in place, give chunk[:0] and chunk.
+// Open appends the plaintext of a sealed chunk to dst, or returns ErrOpen.
 func (s *Segment) Open(dst, chunk []byte, index uint64) ([]byte, error) {
 	nonce := chunkNonce(index)
 	plain, err := s.aead.Open(dst, nonce[:], chunk, nil)
@@ -80,6 +79,22 @@ func (s *Segment) Open(dst, chunk []byte, index uint64) ([]byte, error) {
 		return nil, ErrOpen
 	}
 	return plain, nil
+}
+
+// OpenInPlace has the plaintext of a sealed chunk take its place, or leaves the
+// chunk as it was and returns ErrOpen.
+func (s *Segment) OpenInPlace(chunk []byte, index uint64) ([]byte, error) {
+	nonce := chunkNonce(index)
+	plain, err := gcm.OpenInPlace(s.aead, nonce[:], chunk)
+	if err != nil {
+		return nil, ErrOpen
+	}
+	return plain, nil
+}
+
+// CloseInPlace undoes OpenInPlace.
+func (s *Segment) CloseInPlace(chunk []byte, index uint64) {
+	s.Seal(chunk[:0], chunk[:len(chunk)-Overhead], index)
 }
 
 // chunkNonce is four zero bytes and the index.

@@ -125,9 +125,16 @@ func TestInPlace(t *testing.T) {
 	if &sealed[0] != &chunk[0] || len(sealed) != erasure.ChunkSize {
 		t.Fatalf("sealed elsewhere, %d bytes", len(sealed))
 	}
-	opened, err := s.Open(sealed[:0], sealed, 7)
+	before := bytes.Clone(sealed)
+	if _, err := s.OpenInPlace(sealed, 8); !errors.Is(err, ErrOpen) || !bytes.Equal(sealed, before) {
+		t.Errorf("with another index: %v, unchanged: %v", err, bytes.Equal(sealed, before))
+	}
+	opened, err := s.OpenInPlace(sealed, 7)
 	if err != nil || &opened[0] != &chunk[0] || !bytes.Equal(opened, plain) {
 		t.Errorf("opened %d bytes, %v", len(opened), err)
+	}
+	if s.CloseInPlace(sealed, 7); !bytes.Equal(sealed, before) {
+		t.Error("closed, it is another chunk than before")
 	}
 }
 
