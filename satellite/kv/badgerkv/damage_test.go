@@ -22,8 +22,9 @@ import (
 	"github.com/cairnstorage/cairn/satellite/kv/kvtest"
 )
 
-// commits is how many updates are acknowledged before the damage.
-const commits = 5000
+// commits is how many updates are acknowledged before the damage: few and large,
+// for it takes a full memory table to have tables, and keys to compare stores.
+const commits = 1000
 
 // killed is a store as its process left it when it was killed.
 type killed struct {
@@ -42,7 +43,7 @@ func fill(t testing.TB, s kv.Store, first, n int, want map[string]string) {
 		wg.Go(func() {
 			r := rand.New(rand.NewPCG(uint64(first), uint64(w)))
 			for i := range next {
-				key, value := fmt.Sprintf("key%06d", i), strings.Repeat(strconv.Itoa(i), 100+r.IntN(300))
+				key, value := fmt.Sprintf("key%06d", i), strings.Repeat(strconv.Itoa(i), 500+r.IntN(2000))
 				err := s.Update(context.Background(), func(tx kv.Tx) error {
 					return errors.Join(tx.Set([]byte(key), []byte(value)), tx.Set([]byte("last"), []byte("x")),
 						tx.Delete([]byte("gone"+key)))
@@ -71,7 +72,7 @@ var makeKilled = sync.OnceValues(func() (*killed, error) {
 	return &killed{dir: filepath.Join(base, "dir"), older: filepath.Join(base, "older"), want: make(map[string]string)}, nil
 })
 
-// theKilled makes the store once for all tests: 5,000 commits in log files,
+// theKilled makes the store once for all tests: commits in log files,
 // tables and a memory table.
 func theKilled(t *testing.T) *killed {
 	t.Helper()

@@ -134,6 +134,12 @@ func TestReserve(t *testing.T) {
 	}
 }
 
+// smallDisk is the configuration of a store on a small file system, of whose room
+// less stays free with smaller memory tables.
+func smallDisk(dir string) badgerkv.Config {
+	return badgerkv.Config{Dir: dir, Logger: quiet, MemTable: 4 << 20}
+}
+
 // fullChild is the process that fills a small disk, closes and opens the store
 // and fills on. It prints what it wrote.
 func fullChild(dir string) {
@@ -145,7 +151,7 @@ func fullChild(dir string) {
 	r := rand.New(rand.NewPCG(seed, 0))
 	value := make([]byte, 100<<r.IntN(12))
 	for range 5 {
-		s, err := badgerkv.Open(badgerkv.Config{Dir: dir, Logger: quiet})
+		s, err := badgerkv.Open(smallDisk(dir))
 		if err != nil {
 			fmt.Println("open:", err)
 			os.Exit(1)
@@ -183,7 +189,7 @@ func fullChild(dir string) {
 // the process lives, and nothing acknowledged is lost.
 func TestCrashFullDisk(t *testing.T) {
 	for seed := range rounds(2) {
-		dir := mount(t, fmt.Sprintf("size=%dm", 256+seed%5*64))
+		dir := mount(t, fmt.Sprintf("size=%dm", 128+seed%5*64))
 		cmd, out := child(t, dir, fullSeed+"="+strconv.Itoa(seed))
 		acked := make(map[string]bool)
 		lines := bufio.NewScanner(out)
@@ -197,7 +203,7 @@ func TestCrashFullDisk(t *testing.T) {
 		if err := cmd.Wait(); err != nil {
 			t.Fatalf("the process that filled the disk: %v", err)
 		}
-		s, err := badgerkv.Open(badgerkv.Config{Dir: dir, Logger: quiet})
+		s, err := badgerkv.Open(smallDisk(dir))
 		if err != nil {
 			t.Fatal(err)
 		}
