@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -21,7 +22,9 @@ var update = flag.Bool("update", false, "write the golden record anew instead of
 func goldenParts() (d identity, p place, m *Meta, parts map[string][]byte) {
 	copy(d.id[:], "golden directory")
 	copy(d.secret[:], "the secret of a golden directory")
-	one := newSample(7, 70_016)
+	data := make([]byte, 70_016)
+	rand.NewChaCha8([32]byte{7: 7}).Read(data)
+	one := sampleOf(7, data, 4, 10)
 	one.meta.Created = time.Unix(1_800_000_000, 0)
 	p = place{volume: 3, offset: 5 * pageSize, reserved: 80_000, slots: 12}
 	h := merkle.NewHasher(0)

@@ -12,18 +12,18 @@ import (
 	"time"
 )
 
-// onSmallDisks runs a test on file systems of 160 MiB of its own, where they can
+// onSmallDisks runs a test on file systems of 112 MiB of its own, where they can
 // be mounted: ext4, which allocates late, and one in memory.
 func onSmallDisks(t *testing.T, test func(t *testing.T, disk string)) {
 	t.Run("tmpfs", func(t *testing.T) {
-		test(t, mounted(t, "-t", "tmpfs", "-o", "size=160m", "tmpfs"))
+		test(t, mounted(t, "-t", "tmpfs", "-o", "size=112m", "tmpfs"))
 	})
 	t.Run("ext4", func(t *testing.T) {
 		image := filepath.Join(t.TempDir(), "image")
 		if err := os.WriteFile(image, nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.Truncate(image, 160<<20); err != nil {
+		if err := os.Truncate(image, 112<<20); err != nil {
 			t.Fatal(err)
 		}
 		if out, err := exec.Command("mkfs.ext4", "-q", "-m", "0", image).CombinedOutput(); err != nil {
