@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -21,9 +22,7 @@ func (n *Network) Grant(ctx context.Context, project, passphrase string) (string
 		return "", err
 	}
 	defer conn.Close()
-	salt := make([]byte, grant.SaltSize)
-	rand.Read(salt)
-	root := grant.RootKey([]byte(passphrase), salt)
+	salt, root := rootKey(passphrase)
 	check := grant.KeyCheck(root)
 	made, err := pb.NewAdminClient(conn).CreateProject(ctx, &pb.CreateProjectRequest{Name: project, Salt: salt, KeyCheck: check[:]})
 	if err != nil {
@@ -84,4 +83,30 @@ func (n *Network) AwaitNodes(ctx context.Context, count int) error {
 func (n *Network) admin() (*grpc.ClientConn, error) {
 	socket := filepath.Join(n.SatelliteDir(), "admin.sock")
 	return grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
+}
+
+var (
+	derivedMu sync.Mutex
+	derived   = make(map[string]derivedKey)
+)
+
+type derivedKey struct {
+	salt []byte
+	root [32]byte
+}
+
+// rootKey makes a salt and derives a root key with it, once for each passphrase:
+// networks of one process have no secrets from each other, and tests that start
+// many would spend more on this than on anything else.
+func rootKey(passphrase string) (salt []byte, root [32]byte) {
+	derivedMu.Lock()
+	defer derivedMu.Unlock()
+	k, ok := derived[passphrase]
+	if !ok {
+		k.salt = make([]byte, grant.SaltSize)
+		rand.Read(k.salt)
+		k.root = grant.RootKey([]byte(passphrase), k.salt)
+		derived[passphrase] = k
+	}
+	return k.salt, k.root
 }
