@@ -352,9 +352,10 @@ func (d *double) get(ctx context.Context, w *wire.Writer, get *pb.Get) bool {
 }
 
 func writeData(w *wire.Writer, data []byte) error {
+	frame := make([]byte, wire.HeaderSize+min(len(data), wire.MaxData))
 	for len(data) > 0 {
-		n := min(len(data), wire.MaxData)
-		if err := w.WriteData(append(make([]byte, wire.HeaderSize), data[:n]...)); err != nil {
+		n := copy(frame[wire.HeaderSize:], data)
+		if err := w.WriteData(frame[:wire.HeaderSize+n]); err != nil {
 			return err
 		}
 		data = data[n:]

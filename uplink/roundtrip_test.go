@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"github.com/cairnstorage/cairn/proto/erasure"
 	"github.com/cairnstorage/cairn/uplink"
 	"github.com/cairnstorage/cairn/uplink/internal/seal"
 )
@@ -34,9 +35,9 @@ func TestRoundTripAtEveryBoundary(t *testing.T) {
 // An object of so many segments that the satellite is told of them, and tells
 // where they are, in many calls.
 func TestManySegments(t *testing.T) {
-	_, p := startDoubles(t, smallScheme)
+	_, p := startDoubles(t, erasure.Scheme{Required: 1, RepairBelow: 1, Success: 1, Total: 2})
 	p.LimitSegments(1)
-	data := noise(300*smallScheme.Required*seal.ChunkPlain - 7)
+	data := noise(300*seal.ChunkPlain - 7)
 	if o := put(t, p, "object", data); o.Segments != 300 {
 		t.Errorf("the object has %d segments", o.Segments)
 	}
