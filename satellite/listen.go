@@ -37,12 +37,17 @@ func (s *Satellite) listen() (err error) {
 	return writeFile(filepath.Join(s.config.Dir, addressFile), s.address+"\n")
 }
 
+// window is what a peer may send on a stream before it is read: calls are small,
+// and peers are many.
+const window = 512 << 10
+
 // newHost listens where it should. Grants hold the address, so a port that was
 // taken before is taken again, and only where any port will do is another one
 // tried.
 func (s *Satellite) newHost() (*transport.Host, error) {
 	c := transport.Config{
 		Key: s.key, Announce: s.config.Announce, QUIC: s.config.QUIC, Logger: s.log,
+		Window: window,
 		Serves: []string{transport.SatelliteProtocol, transport.NodesProtocol},
 	}
 	before := s.portBefore()

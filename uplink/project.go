@@ -89,7 +89,7 @@ func newHost(c config) (*transport.Host, error) {
 	if err != nil {
 		return nil, err
 	}
-	return transport.New(transport.Config{Key: key, Logger: c.logger})
+	return transport.New(transport.Config{Key: key, Window: transport.FarWindow, Logger: c.logger})
 }
 
 // Close ends the project's connections. Uploads and downloads still open fail.

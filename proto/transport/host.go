@@ -213,7 +213,7 @@ func (h *Host) Handle(proto string, serve func(ctx context.Context, s *Stream)) 
 	h.node.handle(protocol.ID(proto), func(raw network.Stream) {
 		id, ok := fromPeer(raw.Conn().RemotePeer())
 		place := placeOf(raw.Conn().RemoteMultiaddr())
-		if !ok || !h.enter(id, place) {
+		if !ok || h.config.pledge(raw) != nil || !h.enter(id, place) {
 			raw.ResetWithError(network.StreamResourceLimitExceeded)
 			return
 		}

@@ -16,7 +16,7 @@ import (
 const (
 	connsPerPeer = 8       // a peer needs one; two dials may cross, and QUIC may stand beside TCP
 	spareStreams = 16      // beside those of a peer that are served: they are told that there are too many
-	peerMemory   = 1 << 28 // receive windows of one peer
+	peerMemory   = 1 << 29 // receive windows of one peer
 	strangers    = 64      // connections of one address not yet authenticated; loopback is free
 	transient    = 2048    // those of all
 )
@@ -56,6 +56,12 @@ func newResourceManager(c Config) (network.ResourceManager, error) {
 	return &doorkeeper{ResourceManager: inner, waiting: make(map[netip.Prefix]int)}, nil
 }
 
+// pledge counts the receive window of an inbound stream, of which yamux counts no
+// more than the beginning, against what its peer and all may take.
+func (c Config) pledge(s network.Stream) error {
+	return s.Scope().ReserveMemory(c.Window-leastWindow, network.ReservationPriorityAlways)
+}
+
 // newRateLimiter bounds how fast one address may connect: a handshake costs
 // milliseconds of CPU.
 func newRateLimiter(c Config) *rate.Limiter {
@@ -80,22 +86,23 @@ func newConnManager(c Config) (*connmgr.BasicConnMgr, error) {
 }
 
 const (
-	// window is the receive window of a stream. yamux tells the sender of what was
-	// read once that is half of it, so the other half is what a line carries in a
-	// round-trip time: 20 MB/s at 100 ms. It does not begin with less, though yamux
-	// would let it grow: in that it forgets to tell of what had been read, and the
-	// sender is left with half of what it began with.
-	window     = 4 << 20
-	maxMessage = 256<<10 + 1<<5 // room for the largest data frame
+	// FarWindow is a Config.Window for who fetches much over long lines. yamux
+	// tells the sender of what was read once that is half a window, so the other
+	// half is what a line carries in a round-trip time: 20 MB/s at 100 ms.
+	FarWindow = 4 << 20
+
+	leastWindow = 256 << 10      // with which every stream begins; yamux pledges that
+	maxMessage  = 256<<10 + 1<<5 // room for the largest data frame
 )
 
-// newMuxer is yamux with windows and messages for bulk data. Its write timeout,
-// of which half may have passed, has to let a whole message through a slow link:
-// 9 KB/s will do.
-func newMuxer() *yamux.Transport {
+// newMuxer is yamux with messages for bulk data. Windows do not grow, though yamux
+// would let them: in that it forgets to tell of what had been read, and the sender
+// is left with half of what it began with. Its write timeout, of which half may have
+// passed, has to let a whole message through a slow link: 9 KB/s will do.
+func newMuxer(window int) *yamux.Transport {
 	muxer := *yamux.DefaultTransport
-	muxer.InitialStreamWindowSize = window
-	muxer.MaxStreamWindowSize = window
+	muxer.InitialStreamWindowSize = uint32(window)
+	muxer.MaxStreamWindowSize = uint32(window)
 	muxer.MaxMessageSize = maxMessage
 	muxer.ConnectionWriteTimeout = time.Minute
 	muxer.MaxIncomingStreams = math.MaxUint32 // the resource manager bounds them

@@ -120,7 +120,7 @@ func (n *node) openSwarm(c Config, key crypto.PrivKey, resources network.Resourc
 
 // addTransports lets connections be made over TCP, and over QUIC if that is wanted.
 func (n *node) addTransports(c Config, key crypto.PrivKey, resources network.ResourceManager) error {
-	muxers := []upgrader.StreamMuxer{{ID: yamux.ID, Muxer: newMuxer()}}
+	muxers := []upgrader.StreamMuxer{{ID: yamux.ID, Muxer: newMuxer(c.Window)}}
 	secure, err := newSecureTransport(key, muxers)
 	if err != nil {
 		return err

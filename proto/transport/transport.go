@@ -7,7 +7,6 @@ package transport
 
 import (
 	"errors"
-	"fmt"
 	"log/slog"
 	"time"
 
@@ -67,7 +66,8 @@ type Config struct {
 	MaxConnsPerIP     int           // inbound connections from one IPv4 address or IPv6 /56, 1024; loopback is free
 	MaxStreams        int           // inbound streams, 4096
 	MaxStreamsPerPeer int           // inbound streams of one peer, 256
-	MaxMemory         int64         // bytes that receive windows may take, 2 GiB; a stream pledges 256 KiB
+	MaxMemory         int64         // bytes that receive windows may take, 2 GiB; an inbound stream pledges all of its own
+	Window            int           // bytes of a stream that peers may send before they are read, 2 MiB
 	DialTimeout       time.Duration // for one address, 5 s
 	Idle              time.Duration // patience of a Stream, 30 s
 
@@ -81,6 +81,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.MaxStreams, 4096)
 	setDefault(&c.MaxStreamsPerPeer, 256)
 	setDefault(&c.MaxMemory, 2<<30)
+	setDefault(&c.Window, 2<<20)
 	setDefault(&c.DialTimeout, 5*time.Second)
 	setDefault(&c.Idle, 30*time.Second)
 	if c.Logger == nil {
@@ -100,8 +101,8 @@ func (c Config) validate() error {
 		return errors.New("transport: Config.Key is not set")
 	}
 	if c.MaxConns < 0 || c.MaxConnsPerIP < 0 || c.MaxStreams < 0 || c.MaxStreamsPerPeer < 0 ||
-		c.MaxMemory < 0 || c.DialTimeout < 0 || c.Idle < 0 {
-		return fmt.Errorf("transport: a limit is negative")
+		c.MaxMemory < 0 || c.Window != 0 && c.Window < leastWindow || c.DialTimeout < 0 || c.Idle < 0 {
+		return errors.New("transport: a limit is too small")
 	}
 	return nil
 }

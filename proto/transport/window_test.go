@@ -2,6 +2,7 @@ package transport
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"sync/atomic"
@@ -16,7 +17,7 @@ import (
 // grow, then stops half way between two reports of what was read: three quarters
 // of a window must have been sent beyond, but for what one write has.
 func TestWindowStaysWhole(t *testing.T) {
-	const proto = "/cairn/test/endless"
+	const proto, window = "/cairn/test/endless", 1 << 20
 	var sent atomic.Int64
 	server := newHost(t, listening)
 	server.Handle(proto, func(_ context.Context, s *Stream) {
@@ -30,7 +31,7 @@ func TestWindowStaysWhole(t *testing.T) {
 			}
 		}
 	})
-	s := open(t, newHost(t, nil), delayed(t, addressOf(t, server), 10*time.Millisecond), proto)
+	s := open(t, newHost(t, func(c *Config) { c.Window = window }), delayed(t, addressOf(t, server), 10*time.Millisecond), proto)
 	const read = 8*window + window/4
 	if _, err := io.CopyN(io.Discard, struct{ io.Reader }{s}, read); err != nil {
 		t.Fatal(err)
@@ -41,6 +42,37 @@ func TestWindowStaysWhole(t *testing.T) {
 			t.Fatalf("%d bytes are sent beyond those that were read", sent.Load()-read)
 		}
 		time.Sleep(time.Millisecond)
+	}
+}
+
+// TestWindowsAreCounted: there are no more streams than have room for their windows.
+func TestWindowsAreCounted(t *testing.T) {
+	server := newHost(t, func(c *Config) {
+		c.Listen, c.Window, c.MaxMemory = []string{loopback}, 1<<20, 4<<20
+	})
+	server.Handle(echo, serveEcho)
+	to, client := addressOf(t, server), newHost(t, nil)
+	var streams []*Stream
+	for range 3 { // a fourth would leave nothing for the stream that is to be refused
+		s := open(t, client, to, echo)
+		if err := roundTrip(s, []byte("hello")); err != nil {
+			t.Fatal(err)
+		}
+		streams = append(streams, s)
+	}
+	for range 2 {
+		streams = append(streams, open(t, client, to, echo))
+	}
+	if err := roundTrip(streams[4], []byte("hello")); !errors.Is(err, ErrBusy) {
+		t.Errorf("a stream too many: %v", err)
+	}
+	streams[0].Reset()
+	err := ErrBusy // until the server has noticed
+	for errors.Is(err, ErrBusy) {
+		err = roundTrip(open(t, client, to, echo), []byte("hello"))
+	}
+	if err != nil {
+		t.Errorf("after another was closed: %v", err)
 	}
 }
 

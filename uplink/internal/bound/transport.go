@@ -31,7 +31,7 @@ type Spawn func() (address string, end func(), err error)
 // Serve is what a far end does: it says where it listens and serves until in
 // ends.
 func Serve(in io.Reader, out io.Writer) error {
-	host, err := newHost([]string{"/ip4/127.0.0.1/tcp/0"})
+	host, err := newHost(transport.Config{Listen: []string{"/ip4/127.0.0.1/tcp/0"}})
 	if err != nil {
 		return err
 	}
@@ -46,12 +46,11 @@ func Serve(in io.Reader, out io.Writer) error {
 	return err
 }
 
-func newHost(listen []string) (*transport.Host, error) {
-	key, err := ident.Generate(rand.Reader)
-	if err != nil {
+func newHost(c transport.Config) (host *transport.Host, err error) {
+	if c.Key, err = ident.Generate(rand.Reader); err != nil {
 		return nil, err
 	}
-	return transport.New(transport.Config{Key: key, Listen: listen})
+	return transport.New(c)
 }
 
 // take reads to the end and answers with one byte, so that the sender knows
@@ -111,7 +110,7 @@ type farEnds struct {
 }
 
 func newFarEnds(spawn Spawn, count int) (*farEnds, error) {
-	host, err := newHost(nil)
+	host, err := newHost(transport.Config{Window: transport.FarWindow})
 	if err != nil {
 		return nil, err
 	}
