@@ -5,9 +5,15 @@ import (
 	"crypto/aes"
 	"crypto/cipher"
 	"encoding/binary"
+	"errors"
+	"io"
+	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/cairnstorage/cairn/proto/erasure"
 	"github.com/cairnstorage/cairn/proto/merkle"
@@ -117,4 +123,60 @@ func openStore(t testing.TB, cfg Config) *Store {
 	}
 	t.Cleanup(func() { s.Close() })
 	return s
+}
+
+// copyTree copies a directory, and holes in files as holes: most of an index is.
+func copyTree(from, to string) error {
+	return filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		target := filepath.Join(to, path[len(from):])
+		if d.IsDir() {
+			return os.MkdirAll(target, 0o700)
+		}
+		return copyFile(path, target)
+	})
+}
+
+func copyFile(from, to string) error {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	st, err := in.Stat()
+	if err != nil {
+		return err
+	}
+	out, err := os.Create(to)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	for end := int64(0); ; {
+		at, ok, err := nextData(in, end)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return out.Truncate(st.Size())
+		}
+		if end, err = in.Seek(at, unix.SEEK_HOLE); err != nil {
+			return err
+		}
+		_, err = in.Seek(at, io.SeekStart)
+		if err == nil {
+			_, err = out.Seek(at, io.SeekStart)
+		}
+		if err == nil {
+			_, err = io.CopyN(out, in, end-at)
+		}
+		if errors.Is(err, io.EOF) {
+			return nil // it was cut off meanwhile
+		}
+		if err != nil {
+			return err
+		}
+	}
 }

@@ -383,7 +383,7 @@ func copyDir(t testing.TB, dir string) string {
 	for {
 		to := filepath.Join(tempDir(t), "copy")
 		before := listFiles(t, dir)
-		err := os.CopyFS(to, os.DirFS(dir))
+		err := copyTree(dir, to)
 		if slices.Equal(before, listFiles(t, dir)) {
 			if err != nil {
 				t.Fatal(err)
