@@ -108,7 +108,7 @@ func (r *rangeReader) step() error {
 // asking.
 func (r *rangeReader) begin() error {
 	var begun []*span
-	for r.next < r.end && len(r.spans) < r.ahead {
+	for r.next < r.end {
 		sp, err := r.plan(len(begun))
 		if err != nil || sp == nil {
 			r.start(begun)
@@ -131,8 +131,9 @@ func (r *rangeReader) plan(before int) (*span, error) {
 		return nil, err
 	}
 	sp := segment.span(r.next, r.end, min(1<<min(r.begun, 8), batchStripes))
-	room := max(r.least(), readAhead/bufferSize/sp.need()) - len(r.spans)
-	if room <= 0 || before == 0 && len(r.spans) > 0 && room < min(maxBegun, (room+len(r.spans))/2) {
+	most := min(r.ahead, max(r.least(), readAhead/bufferSize/sp.need()))
+	room := most - len(r.spans)
+	if room <= 0 || before == 0 && len(r.spans) > 0 && room < min(maxBegun, most/2) {
 		return nil, nil
 	}
 	buffers, err := r.gather(sp)
