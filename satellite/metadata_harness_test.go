@@ -136,7 +136,11 @@ func newServedBench(t testing.TB) *bench {
 
 func (b *bench) newHost(key ident.Key, listen ...string) *transport.Host {
 	b.t.Helper()
-	host, err := transport.New(transport.Config{Key: key, Listen: listen})
+	c := transport.Config{Key: key, Listen: listen}
+	if len(listen) > 0 {
+		c.Serves = []string{transport.SatelliteProtocol}
+	}
+	host, err := transport.New(c)
 	must(b.t, err)
 	b.t.Cleanup(func() { host.Close() })
 	return host

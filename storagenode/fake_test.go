@@ -254,7 +254,9 @@ func (f *fakeSatellite) Close() error { return nil }
 // serve puts the satellite on the network and returns its address.
 func (f *fakeSatellite) serve() string {
 	f.t.Helper()
-	host, err := transport.New(transport.Config{Key: f.key, Listen: []string{"/ip4/127.0.0.1/tcp/0"}})
+	host, err := transport.New(transport.Config{
+		Key: f.key, Listen: []string{"/ip4/127.0.0.1/tcp/0"}, Serves: []string{transport.NodesProtocol},
+	})
 	if err != nil {
 		f.t.Fatal(err)
 	}

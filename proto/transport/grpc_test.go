@@ -32,6 +32,13 @@ func (whoami) Check(ctx context.Context, _ *health.HealthCheckRequest) (*health.
 	return nil, status.Error(codes.AlreadyExists, id.String())
 }
 
+// serving listens, and has calls wait until they are served: a call that comes
+// before is not made again.
+func serving(c *Config) {
+	listening(c)
+	c.Serves = []string{SatelliteProtocol}
+}
+
 func serveWhoami(t *testing.T, h *Host) *grpc.Server {
 	t.Helper()
 	server := NewGRPCServer()
@@ -66,7 +73,7 @@ func dialGRPC(t *testing.T, h *Host, to Address) *grpc.ClientConn {
 }
 
 func TestGRPC(t *testing.T) {
-	server := newHost(t, listening)
+	server := newHost(t, serving)
 	serveWhoami(t, server)
 	for range 3 {
 		client := newHost(t, nil)
@@ -96,7 +103,7 @@ func TestGRPCServerDown(t *testing.T) {
 // A client goes on by itself when its server comes back at the same place.
 func TestGRPCRedial(t *testing.T) {
 	key := newKey(t)
-	first, err := New(Config{Key: key, Listen: []string{loopback}})
+	first, err := New(Config{Key: key, Listen: []string{loopback}, Serves: []string{SatelliteProtocol}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +122,7 @@ func TestGRPCRedial(t *testing.T) {
 		t.Errorf("serve: %v", err)
 	}
 	old.Stop()
-	second := newHost(t, func(c *Config) { c.Key, c.Listen = key, to.Addrs })
+	second := newHost(t, func(c *Config) { serving(c); c.Key, c.Listen = key, to.Addrs })
 	serveWhoami(t, second)
 	who, err := ask(t, conn, grpc.WaitForReady(true))
 	for status.Code(err) == codes.Unavailable { // the call had gone out to the old server
@@ -128,7 +135,7 @@ func TestGRPCRedial(t *testing.T) {
 
 // A connection takes one of its peer's streams for as long as it is used.
 func TestGRPCStreamsPerPeer(t *testing.T) {
-	server := newHost(t, func(c *Config) { c.Listen, c.MaxStreamsPerPeer = []string{loopback}, 1 })
+	server := newHost(t, func(c *Config) { serving(c); c.MaxStreamsPerPeer = 1 })
 	serveWhoami(t, server)
 	client := newHost(t, nil)
 	first := dialGRPC(t, client, addressOf(t, server))
@@ -198,7 +205,7 @@ func TestListener(t *testing.T) {
 
 // One peer gets few of a listener's connections, however many streams it may open.
 func TestListenerShare(t *testing.T) {
-	server := newHost(t, listening)
+	server := newHost(t, serving)
 	serveWhoami(t, server)
 	greedy := newHost(t, nil)
 	for i := range listenersShare + 1 {
@@ -214,7 +221,7 @@ func TestListenerShare(t *testing.T) {
 
 // Who is not admitted is told so before the message is read, even if it never comes.
 func TestAdmit(t *testing.T) {
-	server := newHost(t, listening)
+	server := newHost(t, serving)
 	answers := make(chan error, 1)
 	g := NewGRPCServer()
 	g.RegisterService(Guarded(health.Health_ServiceDesc, func(ctx context.Context) (context.Context, error) {
@@ -243,7 +250,7 @@ func TestAdmit(t *testing.T) {
 // TestCallsGoAhead has a server that says nothing: it is sent the call all the
 // same.
 func TestCallsGoAhead(t *testing.T) {
-	server := newHost(t, listening)
+	server := newHost(t, serving)
 	listener := server.Listener(SatelliteProtocol)
 	defer listener.Close()
 	conn := dialGRPC(t, newHost(t, nil), addressOf(t, server))
@@ -268,7 +275,7 @@ func TestCallsGoAhead(t *testing.T) {
 
 // TestForetold compares what servers say first with what clients take it to be.
 func TestForetold(t *testing.T) {
-	server := newHost(t, listening)
+	server := newHost(t, serving)
 	serveWhoami(t, server)
 	s := open(t, newHost(t, nil), addressOf(t, server), SatelliteProtocol)
 	if _, err := io.WriteString(s, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00"); err != nil {
