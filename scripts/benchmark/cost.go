@@ -110,14 +110,11 @@ func childrenCPU() time.Duration {
 	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
 
-// ownPeakRSS is the most memory that this process has had.
-func ownPeakRSS() int64 {
-	var used syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
-		return 0
-	}
-	return used.Maxrss << 10
-}
+// forgetPeak has ownPeakRSS begin anew with what there is now; see proc(5).
+func forgetPeak() error { return os.WriteFile("/proc/self/clear_refs", []byte("5"), 0) }
+
+// ownPeakRSS is the most memory that this process has had since.
+func ownPeakRSS() int64 { return procnet.UsageOf(os.Getpid()).PeakRSS }
 
 // busyCPU is what all processors have done so far, for whomever; see proc(5).
 func busyCPU() time.Duration {

@@ -62,6 +62,9 @@ func (b *bench) measureMetadata(ctx context.Context) error {
 
 // load fills the store of the satellite, which does not run.
 func (r *rig) load(ctx context.Context, row *results.Metadata, s *seats) error {
+	if err := forgetPeak(); err != nil {
+		return err
+	}
 	dir := filepath.Join(r.dir, "satellite", "metadata")
 	engine, err := badgerkv.Open(badgerkv.Config{Dir: dir, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
