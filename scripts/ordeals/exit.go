@@ -60,17 +60,17 @@ func (e *leave) run(ctx context.Context, l *lab) error {
 }
 
 // watched has a node exit, in the way that do does, while the slots are counted
-// that hold all that was stored before: all of them have to. What is stored
-// meanwhile is not counted: nodes that know of the new epoch of a group refuse
-// what is put at the old one, and an upload leaves out who is slow. Then the node
-// is stopped for good.
+// that hold all that was stored before: all of them have to. Of what is stored
+// meanwhile some may be lacking, for nodes that know of the new epoch of a group
+// refuse what is put at the old one, and an upload leaves out who is slow; but not
+// at more slots than a commit may do without. Then the node is stopped for good.
 func (e *leave) watched(ctx context.Context, l *lab, node int, what string, do func(context.Context, *lab, int) error) error {
 	v, err := l.look(ctx)
 	if err != nil {
 		return err
 	}
 	watching, stop := context.WithCancel(ctx)
-	w := coverage{stored: v.segments(), lowest: l.scheme.Total}
+	w := coverage{stored: v.segments(), lowest: l.scheme.Total, whole: l.scheme.Total}
 	var tasks errgroup.Group
 	tasks.Go(func() error { w.watch(watching, l); return nil })
 	begun := time.Now()
@@ -84,6 +84,7 @@ func (e *leave) watched(ctx context.Context, l *lab, node int, what string, do f
 	l.report.add(what+", until all was handed over", took.Seconds(), "s")
 	l.report.must(w.samples > 0, what+", samples of how many slots hold all that was stored before", float64(w.samples), "", "some")
 	l.report.must(w.lowest == l.scheme.Total, what+", fewest of them in any group", float64(w.lowest), "", fmt.Sprint(l.scheme.Total))
+	l.report.must(w.whole >= l.scheme.RepairBelow, what+", fewest that hold what came meanwhile, too", float64(w.whole), "", fmt.Sprintf("≥ %d", l.scheme.RepairBelow))
 	l.report.add(what+", time with less than all at some slot", w.reduced.Seconds(), "s")
 	l.net.Nodes[node].Kill()
 	if err := l.net.Wipe(node); err != nil {
@@ -98,6 +99,7 @@ type coverage struct {
 	stored  map[uint32]uint64 // segments before, by group
 	samples int
 	lowest  int
+	whole   int           // likewise, of those that lack nothing, of what came since, too
 	reduced time.Duration // for how long some slot lacked something, of what came since, too
 }
 
@@ -108,7 +110,8 @@ func (c *coverage) watch(ctx context.Context, l *lab) {
 		if err != nil {
 			continue
 		}
-		if v.covered(v.segments()) < l.scheme.Total {
+		whole := v.covered(v.segments())
+		if c.whole = min(c.whole, whole); whole < l.scheme.Total {
 			c.reduced += time.Since(last)
 		}
 		last = time.Now()
