@@ -18,7 +18,7 @@ func TestSlabs(t *testing.T) {
 	var cuts []held
 	made := make(map[*slab]bool)
 	most, now := 0, 0
-	for i := range 4000 {
+	for i := range 20_000 {
 		size := 1 + rand.IntN(64<<10)
 		if i%50 == 0 {
 			size = MaxPacked + 1

@@ -64,7 +64,7 @@ func offsetsToFlip(t *testing.T, s *Store, samples []sample, f *os.File) []int64
 		}
 		at = next
 		within := func(r [2]int64) bool { return at >= r[0] && at < r[1] }
-		if os.Getenv("CAIRN_LONG") != "" || slices.ContainsFunc(dense, within) || at%389 == 0 {
+		if os.Getenv("CAIRN_LONG") != "" || slices.ContainsFunc(dense, within) || at%97 == 0 {
 			offsets = append(offsets, at)
 		}
 	}
