@@ -134,10 +134,16 @@ func TestReserve(t *testing.T) {
 	}
 }
 
-// smallDisk is the configuration of a store on a small file system, of whose room
-// less stays free with smaller memory tables.
-func smallDisk(dir string) badgerkv.Config {
-	return badgerkv.Config{Dir: dir, Logger: quiet, MemTable: 4 << 20}
+// smallDisk is the configuration of a store on a small file system, and the size of
+// that in MiB: every other one is that of a satellite, the rest leave less room
+// free, for their memory tables are small.
+func smallDisk(dir string, seed uint64) (badgerkv.Config, uint64) {
+	c := badgerkv.Config{Dir: dir, Logger: quiet}
+	if seed%2 == 1 {
+		return c, 256 + seed%5*64
+	}
+	c.MemTable = 4 << 20
+	return c, 128 + seed%5*64
 }
 
 // fullChild is the process that fills a small disk, closes and opens the store
@@ -150,8 +156,9 @@ func fullChild(dir string) {
 	}
 	r := rand.New(rand.NewPCG(seed, 0))
 	value := make([]byte, 100<<r.IntN(12))
+	config, _ := smallDisk(dir, seed)
 	for range 5 {
-		s, err := badgerkv.Open(smallDisk(dir))
+		s, err := badgerkv.Open(config)
 		if err != nil {
 			fmt.Println("open:", err)
 			os.Exit(1)
@@ -189,7 +196,8 @@ func fullChild(dir string) {
 // the process lives, and nothing acknowledged is lost.
 func TestCrashFullDisk(t *testing.T) {
 	for seed := range rounds(2) {
-		dir := mount(t, fmt.Sprintf("size=%dm", 128+seed%5*64))
+		_, size := smallDisk("", uint64(seed))
+		dir := mount(t, fmt.Sprintf("size=%dm", size))
 		cmd, out := child(t, dir, fullSeed+"="+strconv.Itoa(seed))
 		acked := make(map[string]bool)
 		lines := bufio.NewScanner(out)
@@ -203,7 +211,8 @@ func TestCrashFullDisk(t *testing.T) {
 		if err := cmd.Wait(); err != nil {
 			t.Fatalf("the process that filled the disk: %v", err)
 		}
-		s, err := badgerkv.Open(smallDisk(dir))
+		config, _ := smallDisk(dir, uint64(seed))
+		s, err := badgerkv.Open(config)
 		if err != nil {
 			t.Fatal(err)
 		}
