@@ -34,12 +34,30 @@ func fresh(t testing.TB, key []byte) cipher.AEAD {
 	return aead
 }
 
+// variants are what New chooses and each of the routines that this machine has.
+func variants(t testing.TB, key []byte) map[string]cipher.AEAD {
+	t.Helper()
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := map[string]cipher.AEAD{"ours": fresh(t, key)}
+	for _, width := range widths {
+		all[fmt.Sprintf("%d blocks", width)] = newFast(key, block, width)
+	}
+	return all
+}
+
+// around are sizes of blocks, pieces, and the least for which a routine is chosen,
+// and those beside.
+var around = []int{0, 1, 15, 16, 17, 255, 256, 257, 511, 512, 513, 1023, 1024, 1025, 1535, 1536, 1537, 5000, 65536}
+
 // sizes are those around which something else is done, and some between.
 func sizes() (all []int) {
 	for size := range 1100 {
 		all = append(all, size)
 	}
-	for _, at := range []int{4096, 8192, 65536, 1 << 18} {
+	for _, at := range []int{1536, 2048, 2560, 4096, 8192, 65536, 1 << 18} {
 		for by := -17; by <= 17; by++ {
 			all = append(all, at+by)
 		}
@@ -54,15 +72,16 @@ func TestAgrees(t *testing.T) {
 		for _, size := range sizes() {
 			key, nonce := golden.Bytes(fmt.Sprint("key", size), keySize), golden.Bytes(fmt.Sprint("nonce", size), NonceSize)
 			plain, data := golden.Bytes("plain", size), golden.Bytes("data", size*7%600)
-			aead := fresh(t, key)
 			want := standard(t, key).Seal([]byte("before"), nonce, plain, data)
-			got := aead.Seal([]byte("before"), nonce, plain, data)
-			if !bytes.Equal(got, want) {
-				t.Fatalf("key of %d bytes: %d bytes are sealed otherwise than by the standard library", keySize, size)
-			}
-			opened, err := aead.Open([]byte("before"), nonce, got[6:], data)
-			if err != nil || !bytes.Equal(opened, append([]byte("before"), plain...)) {
-				t.Fatalf("key of %d bytes: %d bytes do not open: %v", keySize, size, err)
+			for name, aead := range variants(t, key) {
+				got := aead.Seal([]byte("before"), nonce, plain, data)
+				if !bytes.Equal(got, want) {
+					t.Fatalf("%s, key of %d bytes: %d bytes are sealed otherwise than by the standard library", name, keySize, size)
+				}
+				opened, err := aead.Open([]byte("before"), nonce, got[6:], data)
+				if err != nil || !bytes.Equal(opened, append([]byte("before"), plain...)) {
+					t.Fatalf("%s, key of %d bytes: %d bytes do not open: %v", name, keySize, size, err)
+				}
 			}
 		}
 	}
@@ -70,17 +89,19 @@ func TestAgrees(t *testing.T) {
 
 // TestInPlace: a message may be sealed and opened where it lies.
 func TestInPlace(t *testing.T) {
-	aead, nonce := fresh(t, golden.Bytes("key", 32)), golden.Bytes("nonce", NonceSize)
-	for _, size := range []int{0, 1, 15, 16, 511, 512, 513, 5000, 65536} {
-		plain := golden.Bytes("plain", size)
-		room := append(bytes.Clone(plain), make([]byte, TagSize)...)
-		sealed := aead.Seal(room[:0], nonce, room[:size], nil)
-		if want := aead.Seal(nil, nonce, plain, nil); !bytes.Equal(sealed, want) {
-			t.Fatalf("%d bytes are sealed otherwise in place", size)
-		}
-		opened, err := aead.Open(sealed[:0], nonce, sealed, nil)
-		if err != nil || !bytes.Equal(opened, plain) {
-			t.Fatalf("%d bytes do not open in place: %v", size, err)
+	key, nonce := golden.Bytes("key", 32), golden.Bytes("nonce", NonceSize)
+	for name, aead := range variants(t, key) {
+		for _, size := range around {
+			plain := golden.Bytes("plain", size)
+			room := append(bytes.Clone(plain), make([]byte, TagSize)...)
+			sealed := aead.Seal(room[:0], nonce, room[:size], nil)
+			if want := standard(t, key).Seal(nil, nonce, plain, nil); !bytes.Equal(sealed, want) {
+				t.Fatalf("%s: %d bytes are sealed otherwise in place", name, size)
+			}
+			opened, err := aead.Open(sealed[:0], nonce, sealed, nil)
+			if err != nil || !bytes.Equal(opened, plain) {
+				t.Fatalf("%s: %d bytes do not open in place: %v", name, size, err)
+			}
 		}
 	}
 }
@@ -89,8 +110,10 @@ func TestInPlace(t *testing.T) {
 // stays as it is.
 func TestOpenInPlace(t *testing.T) {
 	key, nonce := golden.Bytes("key", 32), golden.Bytes("nonce", NonceSize)
-	for name, aead := range map[string]cipher.AEAD{"ours": fresh(t, key), "standard": standard(t, key)} {
-		for _, size := range []int{0, 1, 15, 16, 511, 512, 513, 5000, 65536} {
+	all := variants(t, key)
+	all["standard"] = standard(t, key)
+	for name, aead := range all {
+		for _, size := range around {
 			plain := golden.Bytes("plain", size)
 			sealed := aead.Seal(nil, nonce, plain, nil)
 			for _, at := range []int{0, size / 2, size, size + TagSize - 1} {
@@ -117,28 +140,35 @@ func TestOpenInPlace(t *testing.T) {
 // TestForged: a message with one bit changed, anywhere, does not open, and
 // nothing of it comes out.
 func TestForged(t *testing.T) {
-	aead, nonce, data := fresh(t, golden.Bytes("key", 16)), golden.Bytes("nonce", NonceSize), golden.Bytes("data", 5)
-	for _, size := range []int{0, 1, 16, 100, 512, 1040} {
-		sealed := aead.Seal(nil, nonce, golden.Bytes("plain", size), data)
-		for bit := range 8 * len(sealed) {
-			sealed[bit/8] ^= 1 << (bit % 8)
-			out := make([]byte, 0, size)
-			if _, err := aead.Open(out, nonce, sealed, data); err == nil {
-				t.Fatalf("%d bytes open with bit %d changed", size, bit)
-			}
-			if !bytes.Equal(out[:size], make([]byte, size)) {
-				t.Fatalf("%d bytes with bit %d changed: something came out", size, bit)
-			}
-			sealed[bit/8] ^= 1 << (bit % 8)
+	for name, aead := range variants(t, golden.Bytes("key", 16)) {
+		for _, size := range []int{0, 1, 16, 100, 512, 1040} {
+			t.Run(fmt.Sprintf("%s/%d", name, size), func(t *testing.T) { forge(t, aead, size) })
 		}
-		for short := range len(sealed) {
-			if _, err := aead.Open(nil, nonce, sealed[:short], data); err == nil {
-				t.Fatalf("%d bytes of a message of %d open", short, len(sealed))
-			}
+	}
+}
+
+// forge changes, cuts and moves a message of so many bytes.
+func forge(t *testing.T, aead cipher.AEAD, size int) {
+	nonce, data := golden.Bytes("nonce", NonceSize), golden.Bytes("data", 5)
+	sealed := aead.Seal(nil, nonce, golden.Bytes("plain", size), data)
+	for bit := range 8 * len(sealed) {
+		sealed[bit/8] ^= 1 << (bit % 8)
+		out := bytes.Repeat([]byte{1}, size)
+		if _, err := aead.Open(out[:0], nonce, sealed, data); err == nil {
+			t.Fatalf("it opens with bit %d changed", bit)
 		}
-		if _, err := aead.Open(nil, nonce, sealed, data[:4]); err == nil {
-			t.Fatalf("%d bytes open with other data", size)
+		if !bytes.Equal(out, make([]byte, size)) {
+			t.Fatalf("bit %d changed: something came out", bit)
 		}
+		sealed[bit/8] ^= 1 << (bit % 8)
+	}
+	for short := range len(sealed) {
+		if _, err := aead.Open(nil, nonce, sealed[:short], data); err == nil {
+			t.Fatalf("its first %d bytes open", short)
+		}
+	}
+	if _, err := aead.Open(nil, nonce, sealed, data[:4]); err == nil {
+		t.Fatal("it opens with other data")
 	}
 }
 
@@ -158,8 +188,10 @@ func TestKnownAnswer(t *testing.T) {
 	data, nonce := from("feedfacedeadbeeffeedfacedeadbeefabaddad2"), from("cafebabefacedbaddecaf888")
 	want := from("522dc1f099567d07f47f37a32a84427d643a8cdcbfe5c0c97598a2bd2555d1aa" +
 		"8cb08e48590dbb3da7b08b1056828838c5f61e6393ba7a0abcc9f662" + "76fc6ece0f4e1768cddf8853bb2d551b")
-	if got := fresh(t, key).Seal(nil, nonce, plain, data); !bytes.Equal(got, want) {
-		t.Errorf("sealed\n%x, want\n%x", got, want)
+	for name, aead := range variants(t, key) {
+		if got := aead.Seal(nil, nonce, plain, data); !bytes.Equal(got, want) {
+			t.Errorf("%s: sealed\n%x, want\n%x", name, got, want)
+		}
 	}
 }
 
@@ -169,21 +201,25 @@ func TestMisuse(t *testing.T) {
 			t.Errorf("a key of %d bytes is taken", size)
 		}
 	}
-	aead, room := fresh(t, make([]byte, 16)), make([]byte, 200)
-	for name, misuse := range map[string]func(){
-		"a nonce of 11 bytes":           func() { aead.Seal(nil, make([]byte, 11), nil, nil) },
-		"output that begins in input":   func() { aead.Seal(room[1:1], make([]byte, 12), room[:100], nil) },
-		"input that begins in output":   func() { aead.Seal(room[:0], make([]byte, 12), room[1:100], nil) },
-		"opening into the sealed bytes": func() { aead.Open(room[1:1], make([]byte, 12), room[:100], nil) },
-	} {
-		func() {
-			defer func() {
-				if recover() == nil {
-					t.Errorf("%s: no panic", name)
-				}
-			}()
-			misuse()
-		}()
+	room := make([]byte, 4000)
+	for name, aead := range variants(t, make([]byte, 16)) {
+		for _, size := range []int{100, 2000} {
+			for what, misuse := range map[string]func(){
+				"a nonce of 11 bytes":           func() { aead.Seal(nil, make([]byte, 11), room[:size], nil) },
+				"output that begins in input":   func() { aead.Seal(room[1:1], make([]byte, 12), room[:size], nil) },
+				"input that begins in output":   func() { aead.Seal(room[:0], make([]byte, 12), room[1:size], nil) },
+				"opening into the sealed bytes": func() { aead.Open(room[1:1], make([]byte, 12), room[:size], nil) },
+			} {
+				func() {
+					defer func() {
+						if recover() == nil {
+							t.Errorf("%s, %d bytes, %s: no panic", name, size, what)
+						}
+					}()
+					misuse()
+				}()
+			}
+		}
 	}
 }
 
@@ -191,21 +227,24 @@ func TestMisuse(t *testing.T) {
 func FuzzAgrees(f *testing.F) {
 	f.Add(make([]byte, 32), make([]byte, 12), []byte("plain"), []byte("data"))
 	f.Add(make([]byte, 16), make([]byte, 12), make([]byte, 1600), []byte{})
+	f.Add(make([]byte, 32), make([]byte, 12), make([]byte, 2700), make([]byte, 700))
 	f.Fuzz(func(t *testing.T, key, nonce, text, data []byte) {
 		if len(key) != 16 && len(key) != 32 || len(nonce) != NonceSize {
 			return
 		}
-		fast, slow := fresh(t, key), standard(t, key)
+		slow := standard(t, key)
 		sealed := slow.Seal(nil, nonce, text, data)
-		if got := fast.Seal(nil, nonce, text, data); !bytes.Equal(got, sealed) {
-			t.Fatalf("sealed\n%x, want\n%x", got, sealed)
-		}
-		if opened, err := fast.Open(nil, nonce, sealed, data); err != nil || !bytes.Equal(opened, text) {
-			t.Fatalf("opened %x: %v", opened, err)
-		}
-		_, err := fast.Open(nil, nonce, text, data)
-		if _, want := slow.Open(nil, nonce, text, data); (err == nil) != (want == nil) {
-			t.Fatalf("a forgery: %v, want %v", err, want)
+		_, forgery := slow.Open(nil, nonce, text, data)
+		for name, fast := range variants(t, key) {
+			if got := fast.Seal(nil, nonce, text, data); !bytes.Equal(got, sealed) {
+				t.Fatalf("%s: sealed\n%x, want\n%x", name, got, sealed)
+			}
+			if opened, err := fast.Open(nil, nonce, sealed, data); err != nil || !bytes.Equal(opened, text) {
+				t.Fatalf("%s: opened %x: %v", name, opened, err)
+			}
+			if _, err := fast.Open(nil, nonce, text, data); (err == nil) != (forgery == nil) {
+				t.Fatalf("%s: a forgery: %v, want %v", name, err, forgery)
+			}
 		}
 	})
 }

@@ -8,13 +8,7 @@ import (
 	"math/bits"
 	"slices"
 	"unsafe"
-
-	"golang.org/x/sys/cpu"
 )
-
-// wide tells whether this machine has the instructions.
-var wide = cpu.X86.HasAVX512F && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512VL &&
-	cpu.X86.HasAVX512VAES && cpu.X86.HasAVX512VPCLMULQDQ
 
 const (
 	blockSize = 16
@@ -30,7 +24,7 @@ const (
 // order of its bits.
 type reversed [blockSize]byte
 
-// A schedule is all that depends on the key alone. wide_amd64.s has its offsets.
+// A schedule is all that depends on the key alone. The routines have its offsets.
 type schedule struct {
 	// rounds are the round keys. With a key of 16 bytes the second to fifth are
 	// not there, and passed over.
@@ -39,10 +33,12 @@ type schedule struct {
 	// makes up for a product of two reversed polynomials being one bit short.
 	powers [together]reversed
 	short  uint64 // 1: the key has 16 bytes
+	// sums are those of the halves of each power, in their own first halves.
+	sums [together]reversed
 }
 
-// A message is the state of one that is being sealed or opened. wide_amd64.s has
-// its offsets.
+// A message is the state of one that is being sealed or opened. The routines
+// have its offsets.
 type message struct {
 	hash    reversed // GHASH so far
 	counter reversed // block of the counter that is next
@@ -50,16 +46,17 @@ type message struct {
 
 // fast is the AEAD.
 type fast struct {
+	width    width
 	schedule schedule
 	block    cipher.Block // for single blocks
 }
 
-func newFast(key []byte, block cipher.Block) *fast {
-	f := &fast{block: block}
+func newFast(key []byte, block cipher.Block, width width) *fast {
+	f := &fast{width: width, block: block}
 	f.schedule.expand(key)
 	var zero, hashKey [blockSize]byte
 	block.Encrypt(hashKey[:], zero[:])
-	f.schedule.raise(hashKey)
+	f.schedule.raise(hashKey, width)
 	return f
 }
 
@@ -97,7 +94,7 @@ func (s *schedule) expand(key []byte) {
 }
 
 // raise makes the powers of the hash key.
-func (s *schedule) raise(hashKey [blockSize]byte) {
+func (s *schedule) raise(hashKey [blockSize]byte, width width) {
 	high, low := binary.BigEndian.Uint64(hashKey[:8]), binary.BigEndian.Uint64(hashKey[8:])
 	over := -(high >> 63) // all ones if x^127 becomes x^128
 	high, low = high<<1|low>>63, low<<1
@@ -105,12 +102,19 @@ func (s *schedule) raise(hashKey [blockSize]byte) {
 	last := &s.powers[together-1]
 	binary.LittleEndian.PutUint64(last[:8], low)
 	binary.LittleEndian.PutUint64(last[8:], high)
+	s.sum(together - 1)
 	var zero [blockSize]byte
 	for i := together - 2; i >= 0; i-- {
 		m := message{hash: s.powers[i+1]}
-		hashBlocks(s, &m, &zero[0], 1) // times the hash key
+		width.hashBlocks(s, &m, &zero[0], 1) // times the hash key
 		s.powers[i] = m.hash
+		s.sum(i)
 	}
+}
+
+// sum adds the halves of a power.
+func (s *schedule) sum(i int) {
+	subtle.XORBytes(s.sums[i][:8], s.powers[i][:8], s.powers[i][8:])
 }
 
 func (f *fast) NonceSize() int { return NonceSize }
@@ -142,7 +146,7 @@ func (f *fast) Seal(dst, nonce, plain, data []byte) []byte {
 	m, mask := f.begin(nonce, data)
 	even := len(plain) / pieceSize * pieceSize
 	if even > 0 {
-		sealPieces(&f.schedule, &m, &out[0], &plain[0], even/pieceSize)
+		f.width.sealPieces(&f.schedule, &m, &out[0], &plain[0], even/pieceSize)
 	}
 	f.crypt(m, out[even:len(plain)], plain[even:])
 	f.hash(&m, out[even:len(plain)])
@@ -189,7 +193,7 @@ func (f *fast) open(out, nonce, sealed, data []byte) bool {
 	m, mask := f.begin(nonce, data)
 	even := size / pieceSize * pieceSize
 	if even > 0 {
-		openPieces(&f.schedule, &m, &out[0], &sealed[0], even/pieceSize)
+		f.width.openPieces(&f.schedule, &m, &out[0], &sealed[0], even/pieceSize)
 	}
 	f.hash(&m, sealed[even:size])
 	f.crypt(m, out[even:], sealed[even:size])
@@ -202,7 +206,7 @@ func (f *fast) encrypt(text, nonce []byte) {
 	m, _ := f.begin(nonce, nil)
 	even := len(text) / pieceSize * pieceSize
 	if even > 0 {
-		sealPieces(&f.schedule, &m, &text[0], &text[0], even/pieceSize)
+		f.width.sealPieces(&f.schedule, &m, &text[0], &text[0], even/pieceSize)
 	}
 	f.crypt(m, text[even:], text[even:])
 }
@@ -213,7 +217,7 @@ func (f *fast) crypt(m message, out, in []byte) {
 		return
 	}
 	var stream [pieceSize]byte
-	sealPieces(&f.schedule, &m, &stream[0], &stream[0], 1)
+	f.width.sealPieces(&f.schedule, &m, &stream[0], &stream[0], 1)
 	subtle.XORBytes(out, in, stream[:])
 }
 
@@ -221,13 +225,13 @@ func (f *fast) crypt(m message, out, in []byte) {
 func (f *fast) hash(m *message, data []byte) {
 	for len(data) >= blockSize {
 		count := min(len(data)/blockSize, together)
-		hashBlocks(&f.schedule, m, &data[0], count)
+		f.width.hashBlocks(&f.schedule, m, &data[0], count)
 		data = data[count*blockSize:]
 	}
 	if len(data) > 0 {
 		var last [blockSize]byte
 		copy(last[:], data)
-		hashBlocks(&f.schedule, m, &last[0], 1)
+		f.width.hashBlocks(&f.schedule, m, &last[0], 1)
 	}
 }
 
@@ -236,7 +240,7 @@ func (f *fast) tag(m *message, mask [TagSize]byte, data, text int) (tag [TagSize
 	var lengths [blockSize]byte // in bits
 	binary.BigEndian.PutUint64(lengths[:8], uint64(data)*8)
 	binary.BigEndian.PutUint64(lengths[8:], uint64(text)*8)
-	hashBlocks(&f.schedule, m, &lengths[0], 1)
+	f.width.hashBlocks(&f.schedule, m, &lengths[0], 1)
 	hash := reverse(m.hash)
 	subtle.XORBytes(tag[:], hash[:], mask[:])
 	return tag
@@ -257,33 +261,3 @@ func checkOverlap(out, in []byte) {
 		panic("gcm: input and output overlap, but not from their beginning")
 	}
 }
-
-// sealPieces encrypts pieces, at least one, and takes them into the hash.
-//
-//go:noescape
-func sealPieces(s *schedule, m *message, out, in *byte, pieces int)
-
-// openPieces takes pieces, at least one, into the hash and decrypts them.
-//
-//go:noescape
-func openPieces(s *schedule, m *message, out, in *byte, pieces int)
-
-// hashBlocks takes blocks, 1 to together, into the hash.
-//
-//go:noescape
-func hashBlocks(s *schedule, m *message, blocks *byte, count int)
-
-// substitute is SubWord of FIPS 197.
-//
-//go:noescape
-func substitute(word uint32) uint32
-
-// Constants of the routines.
-var (
-	reverseBytes = [16]byte{15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0}
-	// polynomial is x^128 + x^7 + x^2 + x + 1, but for x^128, reversed.
-	polynomial = [2]uint64{1, 0xc200000000000000}
-	// laneNumbers are 0 to 3, each in the counter of a lane, and laneCounts 4.
-	laneNumbers = [16]uint32{0: 0, 4: 1, 8: 2, 12: 3}
-	laneCounts  = [16]uint32{0: 4, 4: 4, 8: 4, 12: 4}
-)
