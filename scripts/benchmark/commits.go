@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"syscall"
@@ -128,15 +129,17 @@ func newHost() (*transport.Host, error) {
 	return transport.New(transport.Config{Key: key})
 }
 
-func (r *rig) commitAll(ctx context.Context, row *results.Commits, callers []caller, requests []*pb.CommitObjectRequest) error {
+func (r *rig) commitAll(ctx context.Context, row *results.Commits, callers []caller, requests []*pb.CommitObjectRequest) (err error) {
 	for _, c := range callers { // connects
 		if _, err := c.ListBuckets(ctx, &pb.ListBucketsRequest{}); err != nil {
 			return err
 		}
 	}
-	if err := haveMemory(0); err != nil {
+	memory, err := reserveMemory(0)
+	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, memory.close()) }()
 	took := make([]time.Duration, len(requests))
 	satellite := r.network.Satellite.Usage().CPU
 	m := startMeter(r.network)

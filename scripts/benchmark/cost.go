@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -23,10 +24,12 @@ type cost struct {
 
 // costOf runs a command that has so many bytes stored. Its standard output goes
 // nowhere unless it is set.
-func costOf(network *procnet.Network, command *exec.Cmd, stored int64) (cost, error) {
-	if err := haveMemory(stored); err != nil {
+func costOf(network *procnet.Network, command *exec.Cmd, stored int64) (spent cost, err error) {
+	memory, err := reserveMemory(stored)
+	if err != nil {
 		return cost{}, err
 	}
+	defer func() { err = errors.Join(err, memory.close()) }()
 	command.Stderr = os.Stderr
 	m := startMeter(network)
 	if err := command.Start(); err != nil {
@@ -35,8 +38,8 @@ func costOf(network *procnet.Network, command *exec.Cmd, stored int64) (cost, er
 	ended := make(chan struct{})
 	peak := make(chan int64)
 	go func() { peak <- watchPeak(command.Process.Pid, ended) }()
-	err := command.Wait()
-	spent := m.read()
+	err = command.Wait()
+	spent = m.read()
 	close(ended)
 	spent.rss = <-peak
 	if err != nil {

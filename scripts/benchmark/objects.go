@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	mrand "math/rand/v2"
@@ -78,11 +79,13 @@ func (r *rig) open(ctx context.Context, count int) (projects []*uplink.Project, 
 
 // measureEach has every project do the operation, one after another, until all
 // are done.
-func (r *rig) measureEach(o results.Objects, operation string, projects []*uplink.Project, do func(p *uplink.Project, i int) error) (results.Objects, error) {
+func (r *rig) measureEach(o results.Objects, operation string, projects []*uplink.Project, do func(p *uplink.Project, i int) error) (_ results.Objects, err error) {
 	o.Operation = operation
-	if err := haveMemory(r.stored(int64(o.Count * o.Size))); err != nil {
+	memory, err := reserveMemory(r.stored(int64(o.Count * o.Size)))
+	if err != nil {
 		return o, err
 	}
+	defer func() { err = errors.Join(err, memory.close()) }()
 	took := make([]time.Duration, o.Count)
 	m := startMeter(r.network)
 	var next atomic.Int64

@@ -91,6 +91,10 @@ type Config struct {
 	Dirs     []string // where nodes would keep their shards
 }
 
+// warmUp is how many times as long is written in the round that does not count.
+// What the later ones write then fits into memory that the files had before.
+const warmUp = 10
+
 // Measure measures all parts, each by itself on all cores, round after round.
 // There is one round before those that count: what a process does for the first
 // time, and memory that nobody had for a while, cost much more.
@@ -100,11 +104,12 @@ func Measure(c Config) ([]Place, error) {
 		return nil, err
 	}
 	defer b.close()
-	for round := range 1 + c.Rounds {
-		if round == 1 {
-			b.forget()
-		}
-		if err := b.measure(); err != nil {
+	if err := b.measure(warmUp * c.Duration); err != nil {
+		return nil, err
+	}
+	b.forget()
+	for range c.Rounds {
+		if err := b.measure(c.Duration); err != nil {
 			return nil, err
 		}
 	}

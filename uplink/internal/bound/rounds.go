@@ -60,8 +60,8 @@ func (b *bench) forget() {
 	b.write, b.read = make([][]spent, len(b.config.Dirs)), make([][]spent, len(b.config.Dirs))
 }
 
-// measure measures every part once.
-func (b *bench) measure() error {
+// measure measures every part once, and writes for so long.
+func (b *bench) measure(writing time.Duration) error {
 	if err := b.measureBytes(); err != nil {
 		return err
 	}
@@ -69,7 +69,7 @@ func (b *bench) measure() error {
 		return err
 	}
 	for i, dir := range b.config.Dirs {
-		if err := b.measureDisk(i); err != nil {
+		if err := b.measureDisk(i, writing); err != nil {
 			return fmt.Errorf("write to %s: %w", dir, err)
 		}
 	}
@@ -103,8 +103,8 @@ func (b *bench) measureTransport() error {
 	return nil
 }
 
-func (b *bench) measureDisk(i int) error {
-	written, err := b.disks[i].write(b.config.Duration)
+func (b *bench) measureDisk(i int, writing time.Duration) error {
+	written, err := b.disks[i].write(writing)
 	if err != nil {
 		return err
 	}
