@@ -84,14 +84,15 @@ func verify(known *keyCache, messages []message) int {
 // theirs.
 func verifyPart(known *keyCache, messages []message) int {
 	var (
+		terms     [together]comb.Term
 		points    [together]comb.Sum
 		encodings [together][32]byte
-		of        [together]int // the message of a point
+		of        [together]int // the message of a term
 	)
 	n, refused := 0, -1
 	for i := range messages {
 		m := &messages[i]
-		if table := known.get(m.id); table != nil && m.point(table, &points[n]) {
+		if table := known.get(m.id); table != nil && m.term(table, &terms[n]) {
 			of[n] = i
 			n++
 		} else if table != nil || !m.verifyStranger(known) {
@@ -99,6 +100,7 @@ func verifyPart(known *keyCache, messages []message) int {
 			break
 		}
 	}
+	comb.Sums(points[:n], terms[:n])
 	comb.Encode(encodings[:n], points[:n])
 	for j, i := range of[:n] {
 		if !bytes.Equal(encodings[j][:], messages[i].signature[:32]) {
@@ -108,9 +110,9 @@ func verifyPart(known *keyCache, messages []message) int {
 	return refused
 }
 
-// point makes the point R whose encoding the signature must begin with. It
-// reports false when the signature cannot be one.
-func (m *message) point(signer *comb.Table, to *comb.Sum) bool {
+// term makes what the point R is the sum of, whose encoding the signature must
+// begin with. It reports false when the signature cannot be one.
+func (m *message) term(signer *comb.Table, to *comb.Term) bool {
 	if len(m.signature) != SignatureSize {
 		return false
 	}
@@ -121,7 +123,7 @@ func (m *message) point(signer *comb.Table, to *comb.Sum) bool {
 	var space [512]byte // enough for most records
 	hash := sha512.Sum512(append(append(append(space[:0], m.signature[:32]...), m.id[:]...), m.bytes...))
 	k.SetUniformBytes(hash[:]) // 64 bytes are never refused
-	*to = signer.Sum((*[32]byte)(m.signature[32:]), (*[32]byte)(k.Bytes()))
+	to.Table, to.S, to.K = signer, [32]byte(m.signature[32:]), [32]byte(k.Bytes())
 	return true
 }
 

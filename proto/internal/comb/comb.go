@@ -112,6 +112,25 @@ func (t *Table) Sum(s, k *[32]byte) Sum {
 	return sumScalar(t, s, k)
 }
 
+// A Term is what a Sum is of: S·B − K·A for the A of a table. S and K are
+// little-endian and less than 2²⁵³.
+type Term struct {
+	Table *Table
+	S, K  [32]byte
+}
+
+// Sums puts the sums of all terms into sums, which has room for them. Four together cost
+// less than one after another.
+func Sums(sums []Sum, terms []Term) {
+	for canLanes && len(terms) >= lanes {
+		sumTogether(sums[:lanes], terms[:lanes])
+		sums, terms = sums[lanes:], terms[lanes:]
+	}
+	for i := range terms {
+		sums[i] = terms[i].Table.Sum(&terms[i].S, &terms[i].K)
+	}
+}
+
 // together is how many sums share an inversion, which costs as much as three
 // tenths of a sum.
 const together = 16

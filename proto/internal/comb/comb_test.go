@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"fmt"
+	"math/rand/v2"
 	"testing"
 
 	"filippo.io/edwards25519"
@@ -114,6 +115,49 @@ func TestSums(t *testing.T) {
 				t.Fatalf("A %x, sum %d: %x instead of %x", a.Bytes(), i, encodings[i], want[i/2].Bytes())
 			}
 		}
+	}
+}
+
+// TestSumsOfMany: each is that of its own term, however many there are and
+// whatever the others are.
+func TestSumsOfMany(t *testing.T) {
+	var terms []Term
+	var want []Sum
+	for i, a := range points(t) {
+		table := mustTable(t, a)
+		for j, k := range scalars() {
+			for l, s := range scalars() {
+				if (i+j+l)%4 != 0 && j != l {
+					continue // to be done sooner
+				}
+				term := Term{table, [32]byte(s.Bytes()), [32]byte(k.Bytes())}
+				terms, want = append(terms, term), append(want, sumScalar(table, &term.S, &term.K))
+			}
+		}
+	}
+	random := rand.New(rand.NewPCG(5, 6))
+	random.Shuffle(len(terms), func(i, j int) {
+		terms[i], terms[j] = terms[j], terms[i]
+		want[i], want[j] = want[j], want[i]
+	})
+	wanted := make([][32]byte, len(want))
+	Encode(wanted, want)
+	check := func(from, count int) {
+		t.Helper()
+		got, encodings := make([]Sum, count), make([][32]byte, count)
+		Sums(got, terms[from:from+count])
+		Encode(encodings, got)
+		for i := range encodings {
+			if encodings[i] != wanted[from+i] {
+				t.Fatalf("sum %d of %d is %x instead of %x, for %+v", i, count, encodings[i], wanted[from+i], terms[from+i])
+			}
+		}
+	}
+	for count := range 3*lanes + 2 {
+		check(random.IntN(len(terms)-count), count)
+	}
+	for _, count := range []int{together - 1, together, together + 1, len(terms)} {
+		check(0, count)
 	}
 }
 
@@ -233,6 +277,18 @@ func BenchmarkSum(b *testing.B) {
 			sumScalar(table, s, k)
 		}
 	})
+	for _, count := range []int{lanes, together} {
+		b.Run(fmt.Sprint("of ", count), func(b *testing.B) {
+			terms, sums := make([]Term, count), make([]Sum, count)
+			for i := range terms {
+				terms[i] = Term{table, *s, *k}
+			}
+			for b.Loop() {
+				Sums(sums, terms)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*count), "ns/sum")
+		})
+	}
 	for _, count := range []int{1, together} {
 		b.Run(fmt.Sprint("encode ", count), func(b *testing.B) {
 			sums, encodings := make([]Sum, count), make([][32]byte, count)

@@ -55,9 +55,7 @@ func doubleLanes(w *work, times int)
 func sumLanes(t *Table, s, k *[32]byte) Sum {
 	w := works.Get().(*work)
 	defer works.Put(w)
-	w.x.limbs, w.t.limbs = elements{}, elements{}
-	w.y.limbs = elements{{1, 1, 1, 1}}
-	w.z.limbs = w.y.limbs
+	w.begin()
 	digits := nibbles(k)
 	for i := range t.entries {
 		w.put(i, t.entries[i][:], int64(digits[2*i+1]))
@@ -82,7 +80,57 @@ func sumLanes(t *Table, s, k *[32]byte) Sum {
 	return left.Sum
 }
 
-// put has row i count digit times. Nothing that entries are in is ever moved.
+// sumTogether is Sums of as many terms as there are lanes, each in its own:
+// nothing is left to add up in the end, and all are doubled together.
+func sumTogether(sums []Sum, terms []Term) {
+	w := works.Get().(*work)
+	defer works.Put(w)
+	w.begin()
+	var points [lanes][2 * bases]int8
+	var base [lanes][bases]int16
+	for lane := range lanes {
+		points[lane], base[lane] = nibbles(&terms[lane].K), octets(&terms[lane].S)
+	}
+	for _, place := range [...]int{1, 0} {
+		w.addRows(func(i, lane, row int) {
+			w.put(i, terms[lane].Table.entries[row][:], int64(points[lane][2*row+place]))
+		})
+		if place > 0 {
+			doubleLanes(w, 4)
+		}
+	}
+	of := basePoint()
+	w.addRows(func(i, lane, row int) {
+		w.put(i, of[row][:], int64(base[lane][row]))
+	})
+	runtime.KeepAlive(terms)
+	for lane := range lanes {
+		sums[lane] = w.lane(lane).Sum
+	}
+}
+
+// addRows adds an entry of each row to each lane. It is put in place i of the
+// steps by put.
+func (w *work) addRows(put func(i, lane, row int)) {
+	for row := range bases {
+		at := row % len(w.steps)
+		for lane := range lanes {
+			put(at*lanes+lane, lane, row)
+		}
+		if at == len(w.steps)-1 {
+			addSteps(w)
+		}
+	}
+}
+
+// begin has the sums of all lanes be 0.
+func (w *work) begin() {
+	w.x.limbs, w.t.limbs = elements{}, elements{}
+	w.y.limbs = elements{{1, 1, 1, 1}}
+	w.z.limbs = w.y.limbs
+}
+
+// put has an entry of a row be added digit times, in place i of the steps. Nothing that entries are in is ever moved.
 func (w *work) put(i int, row []entry, digit int64) {
 	negative, e := digit>>63, &identity // negative is 0 or −1
 	if digit != 0 {

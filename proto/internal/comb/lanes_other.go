@@ -9,3 +9,11 @@ const canLanes = false
 func sumLanes(*Table, *[32]byte, *[32]byte) Sum {
 	panic("comb: sumLanes where it is not to be had")
 }
+
+// lanes is how many points would be added at once.
+const lanes = 4
+
+// sumTogether is Sums of as many terms as there are lanes.
+func sumTogether([]Sum, []Term) {
+	panic("comb: sumTogether where it is not to be had")
+}
