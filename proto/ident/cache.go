@@ -7,10 +7,10 @@ import (
 	"github.com/cairnstorage/cairn/proto/internal/comb"
 )
 
-// The table of a key has 24 KiB, so that a full cache has 50 MB. It saves three
-// quarters of the cost of a verification and costs as much as ten to make.
+// The table of a key has 66 KiB, so that a full cache has 52 MB. It saves three
+// quarters of the cost of a verification or more, and costs as much as ten to make.
 const (
-	cacheSets = 512
+	cacheSets = 192
 	cacheWays = 4
 	// admitOneIn is how many valid signatures of strangers make one of them
 	// known. Those who sign often get in soon; those who sign once seldom do,

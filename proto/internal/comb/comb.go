@@ -14,13 +14,16 @@ import (
 )
 
 const (
-	// bases is how many powers of 256 scalars have digits for.
-	bases = 32
-	// pointDigits are the multiples of −A in a table, by digits of four bits;
-	// those of odd places are multiplied with 16 by doubling their sum.
-	pointDigits = 8
-	// baseDigits are the multiples of B, by digits of eight bits.
+	// bases is how many powers of 256 scalars have digits for, by which multiples
+	// of B are added: each has baseDigits of them.
+	bases      = 32
 	baseDigits = 128
+	// Multiples of −A are by digits of pointBits. There are pointDigits of them for
+	// each power of two digits; those of odd places are multiplied with one digit
+	// more by doubling their sum.
+	pointBits   = 6
+	pointDigits = 1 << (pointBits - 1)
+	pointBases  = 22
 )
 
 // An entry is an affine point (x, y) in the form in which it is added.
@@ -30,9 +33,9 @@ type entry struct {
 
 var identity = entry{sum: [32]byte{1}, difference: [32]byte{1}}
 
-// A Table has multiples of one point: 24 KiB.
+// A Table has multiples of one point: 66 KiB.
 type Table struct {
-	entries [bases][pointDigits]entry
+	entries [pointBases][pointDigits]entry
 }
 
 // basePoint is the table of B: 384 KiB, and some milliseconds to make.
@@ -42,7 +45,7 @@ var basePoint = sync.OnceValue(func() *[bases][baseDigits]entry {
 	for i := range rows {
 		rows[i] = entries[i][:]
 	}
-	fill(rows, edwards25519.NewGeneratorPoint())
+	fill(rows, 8, edwards25519.NewGeneratorPoint())
 	return &entries
 })
 
@@ -54,17 +57,17 @@ func NewTable(key *[32]byte) (*Table, error) {
 		return nil, fmt.Errorf("make table of a key: %w", err)
 	}
 	t := new(Table)
-	rows := make([][]entry, bases)
+	rows := make([][]entry, pointBases)
 	for i := range rows {
 		rows[i] = t.entries[i][:]
 	}
-	fill(rows, point.Negate(point))
+	fill(rows, 2*pointBits, point.Negate(point))
 	return t, nil
 }
 
-// fill has row i hold 1, 2, 3 … times 256ⁱ·p. The length of rows is a power of
-// two.
-func fill(rows [][]entry, p *edwards25519.Point) {
+// fill has row i hold 1, 2, 3 … times 2^(bits·i)·p. The length of rows is a power
+// of two.
+func fill(rows [][]entry, bits int, p *edwards25519.Point) {
 	width := len(rows[0])
 	points := make([]Sum, 0, len(rows)*width)
 	base := new(edwards25519.Point).Set(p)
@@ -78,7 +81,7 @@ func fill(rows [][]entry, p *edwards25519.Point) {
 			}
 			multiple.Add(multiple, base)
 		}
-		for times := width; times < 256; times *= 2 {
+		for times := width; times < 1<<bits; times *= 2 {
 			multiple.Double(multiple)
 		}
 		base.Set(multiple)
@@ -157,13 +160,17 @@ func Encode(encodings [][32]byte, sums []Sum) {
 	}
 }
 
-// nibbles are the digits of k, each −8 … 7: k is the sum of digit i times 16ⁱ.
-func nibbles(k *[32]byte) (digits [2 * bases]int8) {
+// sextets are the digits of k, each −32 … 31: k is the sum of digit i times 64ⁱ.
+func sextets(k *[32]byte) (digits [2 * pointBases]int8) {
+	var b [2*pointBases*pointBits/8 + 1]byte
+	copy(b[:], k[:])
 	carry := int8(0)
 	for i := range digits {
-		digit := int8(k[i/2]>>(i%2*4)&15) + carry
-		carry = (digit + 8) >> 4
-		digits[i] = digit - carry<<4
+		at := i * pointBits
+		word := uint16(b[at/8]) | uint16(b[at/8+1])<<8
+		digit := int8(word>>(at%8)&(2*pointDigits-1)) + carry
+		carry = (digit + pointDigits) >> pointBits
+		digits[i] = digit - carry<<pointBits
 	}
 	return digits
 }

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/hex"
 	"fmt"
+	"math/big"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"filippo.io/edwards25519"
@@ -19,6 +21,8 @@ func testScalar(label string) *edwards25519.Scalar {
 	}
 	return s
 }
+
+func testScalarBytes(label string) [32]byte { return [32]byte(testScalar(label).Bytes()) }
 
 // small is a number times a power of two.
 func small(n, shift int) *edwards25519.Scalar {
@@ -188,10 +192,44 @@ func TestEntries(t *testing.T) {
 	for shift := 0; shift < 252; shift += 4 {
 		check(15, shift, minus, func(k *edwards25519.Scalar) []Sum { return sums(table, zero, k) })
 	}
+	for shift := 0; shift < 252; shift += pointBits {
+		check(2*pointDigits-1, shift, minus, func(k *edwards25519.Scalar) []Sum { return sums(table, zero, k) })
+	}
 	for shift := 0; shift < 248; shift += 8 {
 		check(255, shift, edwards25519.NewGeneratorPoint(), func(s *edwards25519.Scalar) []Sum { return sums(table, s, zero) })
 	}
 	check(15, 248, edwards25519.NewGeneratorPoint(), func(s *edwards25519.Scalar) []Sum { return sums(table, s, zero) })
+}
+
+// TestDigits: both kinds of digits are in their bounds and add up to the scalar.
+func TestDigits(t *testing.T) {
+	most := [32]byte(bytes.Repeat([]byte{0xff}, 32))
+	most[31] = 0x1f // 2²⁵³ − 1, which is more than any scalar
+	all := [][32]byte{{}, most}
+	for _, s := range scalars() {
+		all = append(all, [32]byte(s.Bytes()))
+	}
+	for _, b := range all {
+		var bySextets, byOctets, shifted big.Int
+		for i, digit := range sextets(&b) {
+			if digit < -pointDigits || digit >= pointDigits {
+				t.Errorf("digit %d of %x by sextets is %d", i, b, digit)
+			}
+			bySextets.Add(&bySextets, shifted.Lsh(big.NewInt(int64(digit)), uint(pointBits*i)))
+		}
+		for i, digit := range octets(&b) {
+			if digit < -baseDigits || digit >= baseDigits {
+				t.Errorf("digit %d of %x by octets is %d", i, b, digit)
+			}
+			byOctets.Add(&byOctets, shifted.Lsh(big.NewInt(int64(digit)), uint(8*i)))
+		}
+		reversed := slices.Clone(b[:])
+		slices.Reverse(reversed)
+		want := new(big.Int).SetBytes(reversed)
+		if bySextets.Cmp(want) != 0 || byOctets.Cmp(want) != 0 {
+			t.Errorf("digits of %x are those of %x and %x", want, &bySextets, &byOctets)
+		}
+	}
 }
 
 func TestEncodeAnyNumber(t *testing.T) {
@@ -280,8 +318,8 @@ func BenchmarkSum(b *testing.B) {
 	for _, count := range []int{lanes, together} {
 		b.Run(fmt.Sprint("of ", count), func(b *testing.B) {
 			terms, sums := make([]Term, count), make([]Sum, count)
-			for i := range terms {
-				terms[i] = Term{table, *s, *k}
+			for i := range terms { // the tables do not lie in the nearest cache all at once
+				terms[i] = Term{mustTable(b, points(b)[1]), testScalarBytes(fmt.Sprint("s", i)), testScalarBytes(fmt.Sprint("k", i))}
 			}
 			for b.Loop() {
 				Sums(sums, terms)

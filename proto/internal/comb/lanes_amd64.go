@@ -46,6 +46,11 @@ var works = sync.Pool{New: func() any { return new(work) }}
 //go:noescape
 func addSteps(w *work)
 
+// addSome adds the entries of the first so many steps, at least one.
+//
+//go:noescape
+func addSome(w *work, steps int)
+
 // doubleLanes doubles the sums of all lanes so many times, at least once.
 //
 //go:noescape
@@ -56,16 +61,20 @@ func sumLanes(t *Table, s, k *[32]byte) Sum {
 	w := works.Get().(*work)
 	defer works.Put(w)
 	w.begin()
-	digits := nibbles(k)
+	digits := sextets(k)
+	const steps = (pointBases + lanes - 1) / lanes
+	for i := pointBases; i < steps*lanes; i++ {
+		w.put(i, nil, 0)
+	}
 	for i := range t.entries {
 		w.put(i, t.entries[i][:], int64(digits[2*i+1]))
 	}
-	addSteps(w)
-	doubleLanes(w, 4)
+	addSome(w, steps)
+	doubleLanes(w, pointBits)
 	for i := range t.entries {
 		w.put(i, t.entries[i][:], int64(digits[2*i]))
 	}
-	addSteps(w)
+	addSome(w, steps)
 	runtime.KeepAlive(t)
 	of := basePoint()
 	for i, digit := range octets(s) {
@@ -86,21 +95,21 @@ func sumTogether(sums []Sum, terms []Term) {
 	w := works.Get().(*work)
 	defer works.Put(w)
 	w.begin()
-	var points [lanes][2 * bases]int8
+	var points [lanes][2 * pointBases]int8
 	var base [lanes][bases]int16
 	for lane := range lanes {
-		points[lane], base[lane] = nibbles(&terms[lane].K), octets(&terms[lane].S)
+		points[lane], base[lane] = sextets(&terms[lane].K), octets(&terms[lane].S)
 	}
 	for _, place := range [...]int{1, 0} {
-		w.addRows(func(i, lane, row int) {
+		w.addRows(pointBases, func(i, lane, row int) {
 			w.put(i, terms[lane].Table.entries[row][:], int64(points[lane][2*row+place]))
 		})
 		if place > 0 {
-			doubleLanes(w, 4)
+			doubleLanes(w, pointBits)
 		}
 	}
 	of := basePoint()
-	w.addRows(func(i, lane, row int) {
+	w.addRows(bases, func(i, lane, row int) {
 		w.put(i, of[row][:], int64(base[lane][row]))
 	})
 	runtime.KeepAlive(terms)
@@ -111,14 +120,14 @@ func sumTogether(sums []Sum, terms []Term) {
 
 // addRows adds an entry of each row to each lane. It is put in place i of the
 // steps by put.
-func (w *work) addRows(put func(i, lane, row int)) {
-	for row := range bases {
+func (w *work) addRows(rows int, put func(i, lane, row int)) {
+	for row := range rows {
 		at := row % len(w.steps)
 		for lane := range lanes {
 			put(at*lanes+lane, lane, row)
 		}
-		if at == len(w.steps)-1 {
-			addSteps(w)
+		if at == len(w.steps)-1 || row == rows-1 {
+			addSome(w, at+1)
 		}
 	}
 }

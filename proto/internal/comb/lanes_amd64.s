@@ -395,6 +395,21 @@ TEXT again<>(SB), NOSPLIT|NOFRAME, $0
 // func addSteps(w *work)
 TEXT ·addSteps(SB), NOSPLIT, $8-8
 	MOVQ w+0(FP), DI
+	LEAQ ENDSTEPS(DI), R10
+	CALL addUpTo<>(SB)
+	RET
+
+// func addSome(w *work, steps int)
+TEXT ·addSome(SB), NOSPLIT, $8-16
+	MOVQ w+0(FP), DI
+	MOVQ steps+8(FP), R10
+	SHLQ $6, R10
+	LEAQ STEPS(DI)(R10*1), R10
+	CALL addUpTo<>(SB)
+	RET
+
+// addUpTo adds the entries of all steps before R10.
+TEXT addUpTo<>(SB), NOSPLIT|NOFRAME, $0
 	LEAQ STEPS(DI), R9
 
 add:
@@ -432,8 +447,7 @@ add:
 	MULTIPLY(S3, S2, Z)
 	AGAIN(S0, Y)
 	ADDQ $64, R9
-	LEAQ ENDSTEPS(DI), CX
-	CMPQ R9, CX
+	CMPQ R9, R10
 	JB   add
 	VZEROUPPER
 	RET

@@ -155,6 +155,33 @@ func TestLimbsAtTheirBounds(t *testing.T) {
 	}
 }
 
+// Of the steps, as many are added as asked for.
+func TestSomeSteps(t *testing.T) {
+	if !canLanes {
+		t.Skip("this machine has no AVX2")
+	}
+	of := basePoint()
+	for count := 1; count <= bases/lanes; count++ {
+		w := new(work)
+		w.begin()
+		var want [lanes]coordinates
+		for lane := range want {
+			want[lane] = w.coordinates(lane)
+		}
+		for i := range bases {
+			w.put(i, of[i][:], int64(count-i))
+			if i/lanes < count && i != count {
+				e := &of[i][max(count-i, i-count)-1]
+				want[i%lanes] = want[i%lanes].added(e, i > count)
+			} else if i/lanes < count {
+				want[i%lanes] = want[i%lanes].added(&identity, false)
+			}
+		}
+		addSome(w, count)
+		compare(t, w, want)
+	}
+}
+
 func compare(t *testing.T, w *work, want [lanes]coordinates) {
 	t.Helper()
 	for lane := range want {

@@ -76,11 +76,11 @@ func sumScalar(t *Table, s, k *[32]byte) Sum {
 			p.addEntry(&row[max(digit, -digit)-1], digit < 0)
 		}
 	}
-	digits := nibbles(k)
+	digits := sextets(k)
 	for i := range t.entries {
 		add(t.entries[i][:], int(digits[2*i+1]))
 	}
-	for range 4 {
+	for range pointBits {
 		twin := p
 		p.add(&twin)
 	}
