@@ -179,6 +179,7 @@ func (s *Store) enterOne(d *dir, c *commit) error {
 		return fmt.Errorf("%w: the journal has segment %s with another root", ErrMismatch, c.entry.Segment)
 	}
 	c.entry.Live, c.entry.Seq = true, m.seq
+	d.index.expect(shardKey(c.entry.Key))
 	return d.index.update(func(txn *badger.Txn) error { return setEntry(txn, c.entry) })
 }
 

@@ -380,6 +380,13 @@ func (d *dir) usage() DirUsage {
 	return u
 }
 
+// keys is how many entries and marks there are in the index, or about to be.
+func (d *dir) keys() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.shards + d.missing
+}
+
 func (d *dir) countMissing(by int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -48,6 +48,7 @@ func openDir(path, known string, cfg *Config) (_ *dir, err error) {
 	if err := d.openIndex(); err != nil {
 		return nil, err
 	}
+	d.index.spare = cfg.spare
 	return d, d.recover()
 }
 
@@ -129,6 +130,7 @@ func (d *dir) openIndex() error {
 		return err
 	}
 	d.index.room = func() error { return d.hasFree(d.indexFloor()) }
+	d.index.size = d.keys
 	if err := d.index.checkIdentity(d.identity, isNew); err != nil {
 		return err
 	}

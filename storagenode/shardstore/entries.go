@@ -86,8 +86,8 @@ func deleteEntry(txn *badger.Txn, e entry) error {
 	return txn.Set(punchKey(e.volume, e.offset), pages)
 }
 
-func shardKey(k Key) []byte   { return appendKey([]byte{keyShard}, k) }
-func missingKey(k Key) []byte { return appendKey([]byte{keyMissing}, k) }
+func shardKey(k Key) []byte   { return appendKey(append(make([]byte, 0, 21), keyShard), k) }
+func missingKey(k Key) []byte { return appendKey(append(make([]byte, 0, 21), keyMissing), k) }
 
 func appendKey(b []byte, k Key) []byte {
 	b = binary.BigEndian.AppendUint32(b, k.Group)

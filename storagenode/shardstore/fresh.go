@@ -32,6 +32,7 @@ func (x *index) newcomer(key Key) (e entry, ok bool) {
 
 // enter puts in the entry of a staged shard, of which there is none.
 func (x *index) enter(e entry) error {
+	x.expect(shardKey(e.Key))
 	x.fresh.mu.Lock()
 	defer x.fresh.mu.Unlock()
 	if len(x.fresh.entries) >= freshMost || x.fresh.bytes+e.length() > freshBytes {

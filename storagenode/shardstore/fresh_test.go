@@ -25,6 +25,8 @@ func stagedEntry(n int) entry {
 func TestFreshModel(t *testing.T) {
 	x := newIndex(t, t.TempDir())
 	defer x.close()
+	x.spare = 200 // so that filters are made now and then
+	x.learn()
 	want := make(map[Key]entry)
 	random := rand.New(rand.NewPCG(1, 2))
 	for step := range 6000 {

@@ -30,6 +30,9 @@ type index struct {
 	broken error        // why
 
 	fresh fresh
+	known known
+	size  func() int // about how many entries and marks there are
+	spare int        // see filterSpare
 }
 
 // openIndex opens the index in path, or makes it.
@@ -44,7 +47,8 @@ func openIndex(path string, readOnly bool) (*index, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrIndex, path, err)
 	}
-	return &index{path: path, tidier: newTidier(), db: db}, nil
+	none := func() int { return 0 }
+	return &index{path: path, tidier: newTidier(), db: db, size: none, spare: filterSpare}, nil
 }
 
 // openBadger is badger.Open, which panics over some kinds of damage.
@@ -171,6 +175,19 @@ func (x *index) peek(f func(*badger.Txn) error) error {
 	return x.use(func(db *badger.DB) error { return db.View(f) })
 }
 
+// find gives the value of an entry or a mark to f and reports whether there is one
+// in Badger.
+func (x *index) find(raw []byte, f func(value []byte) error) (ok bool, err error) {
+	if x.lacks(raw) {
+		return false, nil
+	}
+	err = x.peek(func(txn *badger.Txn) error {
+		ok, err = read(txn, raw, f)
+		return err
+	})
+	return ok, err
+}
+
 // read gives the value of a key to f and reports whether there is one.
 func read(txn *badger.Txn, key []byte, f func(value []byte) error) (bool, error) {
 	item, err := txn.Get(key)
@@ -218,41 +235,29 @@ func (x *index) get(key Key) (e entry, ok bool, err error) {
 	if e, ok = x.newcomer(key); ok {
 		return e, true, nil
 	}
-	err = x.peek(func(txn *badger.Txn) error {
-		ok, err = read(txn, shardKey(key), func(value []byte) error { return e.decode(key, value) })
-		return err
-	})
+	ok, err = x.find(shardKey(key), func(value []byte) error { return e.decode(key, value) })
 	return e, ok, err
 }
 
 // mark is the mark for a missing shard; ok is false when there is none.
 func (x *index) mark(key Key) (m mark, ok bool, err error) {
-	err = x.peek(func(txn *badger.Txn) error {
-		ok, err = read(txn, missingKey(key), m.decode)
-		return err
-	})
+	ok, err = x.find(missingKey(key), m.decode)
 	return m, ok, err
 }
 
 // look gives both the entry and the mark of a key, nil where there is none.
 func (x *index) look(key Key) (e *entry, m *mark, err error) {
-	held, ok := x.newcomer(key)
-	err = x.peek(func(txn *badger.Txn) error {
-		if !ok {
-			ok, err = read(txn, shardKey(key), func(value []byte) error { return held.decode(key, value) })
-			if err != nil {
-				return err
-			}
-		}
-		if ok {
-			e = &held
-		}
-		var missing mark
-		if ok, err = read(txn, missingKey(key), missing.decode); ok {
-			m = &missing
-		}
-		return err
-	})
+	held, ok, err := x.get(key)
+	if err != nil {
+		return nil, nil, err
+	}
+	if ok {
+		e = &held
+	}
+	missing, ok, err := x.mark(key)
+	if ok {
+		m = &missing
+	}
 	return e, m, err
 }
 

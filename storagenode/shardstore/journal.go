@@ -97,6 +97,13 @@ func (c *change) addMark(key Key, m mark, fresh bool) {
 	c.fresh += btoi(fresh)
 }
 
+func (c *change) markKeys() (raw [][]byte) {
+	for key := range c.mark {
+		raw = append(raw, missingKey(key))
+	}
+	return raw
+}
+
 // carryOut does what a plan comes to, durably, and moves the group's cursor to
 // seq then, unless that is behind it.
 func (s *Store) carryOut(group uint32, plan func() ([]change, int, error), seq uint64) error {
@@ -246,6 +253,9 @@ func btoi(b bool) int {
 // enact enters a change into the index. The caller holds the store's index
 // lock. settle has to follow, without the lock.
 func (d *dir) enact(c change) error {
+	if len(c.mark) > 0 {
+		d.index.expect(c.markKeys()...)
+	}
 	err := d.index.supersede(func(txn *badger.Txn, inBadger func(Key) bool) error {
 		for _, e := range c.confirm {
 			if err := confirmEntry(txn, e, inBadger(e.Key)); err != nil {

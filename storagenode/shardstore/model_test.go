@@ -49,6 +49,7 @@ func newModel(t *testing.T, seed uint64, dirs int) *model {
 		m.cfg.Dirs = append(m.cfg.Dirs, tempDir(t))
 	}
 	m.cfg.VolumeSize = 300 << 10
+	m.cfg.spare = 2 // so that filters are made all the time
 	m.cfg.Now = func() time.Time { return m.now }
 	m.cfg.statfs = func(path string) (free, total int64, err error) {
 		free, total, err = freeSpace(path)

@@ -29,6 +29,7 @@ func (d *dir) recover() error {
 		d.removeIfEmpty(v)
 	}
 	d.mu.Unlock()
+	d.index.learn()
 	return d.setCheckpoint()
 }
 

@@ -39,6 +39,7 @@ type Config struct {
 	punch  func(f *os.File, offset, length int64) error
 	// whether room is made in volumes in path
 	inPlace func(path string) bool
+	spare   int // see filterSpare
 }
 
 func (cfg *Config) setDefaults() error {
@@ -66,6 +67,7 @@ func (cfg *Config) setDefaults() error {
 		cfg.statfs, cfg.plenty = freeSpace, spacePlenty
 	}
 	setDefault(&cfg.plenty, math.MaxInt64)
+	setDefault(&cfg.spare, filterSpare)
 	if cfg.punch == nil {
 		cfg.punch = punch
 	}
