@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/cairnstorage/cairn/proto/pb"
+	"github.com/cairnstorage/cairn/storagenode/nodeclient"
 )
 
 // answering is a put stream with the shards that wait for their receipts.
@@ -15,7 +15,7 @@ type answering struct {
 	ended  chan *shard // closed by the sender when it parts with the stream
 
 	// Guarded by sender.mu.
-	err  error // of the first answer that was none
+	err  error // of the first answer that was none, or was wrong
 	late bool  // has not answered for long, so that others should not wait behind
 }
 
@@ -38,28 +38,31 @@ func (a *answering) run() {
 	defer a.put.Close()
 	var failure error
 	for sh := range a.ended {
-		var signed *pb.Signed
+		var receipt nodeclient.Unverified
 		if failure == nil {
-			signed, failure = a.answer(sh)
+			receipt, failure = a.answer(sh)
 		}
 		if failure == nil {
-			sh.delivery.receipt(a.sender.slot, signed)
+			sh.delivery.receipt(a, receipt)
 			continue
 		}
-		a.broken(failure)
+		failure = a.broken(failure)
 		sh.delivery.failed(a.sender.slot, failure)
 	}
 }
 
-// broken tells the sender that the stream is of no more use.
-func (a *answering) broken(err error) {
-	a.put.Reset()
+// broken tells the sender that the stream is of no more use, and returns the first
+// reason there was.
+func (a *answering) broken(err error) error {
 	a.sender.mu.Lock()
 	if a.err == nil {
 		a.err = err
 	}
+	err = a.err
 	a.sender.mu.Unlock()
+	a.put.Reset()
 	a.sender.nudge()
+	return err
 }
 
 // overdue says that an answer was waited for in vain. Others take a new stream
@@ -71,13 +74,13 @@ func (a *answering) overdue() {
 	}
 }
 
-func (a *answering) answer(sh *shard) (*pb.Signed, error) {
-	signed, receipt, err := a.put.Answer()
+func (a *answering) answer(sh *shard) (nodeclient.Unverified, error) {
+	u, err := a.put.Unverified()
 	if err != nil {
-		return nil, err
+		return u, err
 	}
-	if receipt.Slot != a.sender.slot || receipt.Segment != sh.delivery.segment.id {
-		return nil, fmt.Errorf("the receipt is for slot %d of segment %s", receipt.Slot, receipt.Segment)
+	if r := u.Receipt; r.Slot != a.sender.slot || r.Segment != sh.delivery.segment.id {
+		return u, fmt.Errorf("the receipt is for slot %d of segment %s", r.Slot, r.Segment)
 	}
-	return signed, nil
+	return u, nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cairnstorage/cairn/proto/order"
 	"github.com/cairnstorage/cairn/proto/pb"
+	"github.com/cairnstorage/cairn/storagenode/nodeclient"
 )
 
 var (
@@ -30,19 +31,29 @@ type delivery struct {
 	settled chan struct{} // closed when every slot is done, one way or the other
 
 	mu       sync.Mutex
-	pending  int
+	pending  int // slots without a verdict: neither held nor failed
 	held     int
-	receipts []*pb.Signed // by slot
+	answered []bool       // by slot: a receipt came, or none will
+	doubtful []doubtful   // receipts that came and are yet to be verified
+	receipts []*pb.Signed // by slot, verified
 	causes   []error      // by slot
 	timer    *time.Timer  // cuts the stragglers
+	doubt    *time.Timer  // verifies what is doubtful
 	storedAt time.Time
+}
+
+// A doubtful receipt is one whose signature is yet to be verified.
+type doubtful struct {
+	from    *answering
+	receipt nodeclient.Unverified
+	wrong   error // the verdict, if it is
 }
 
 func newDelivery(segment *segmentWriter, session *putSession) *delivery {
 	n := len(session.slots)
 	return &delivery{
 		segment: segment, session: session,
-		shards: make([]*shard, n), receipts: make([]*pb.Signed, n), causes: make([]error, n),
+		shards: make([]*shard, n), answered: make([]bool, n), receipts: make([]*pb.Signed, n), causes: make([]error, n),
 		began: time.Now(), stored: make(chan struct{}), lost: make(chan struct{}), settled: make(chan struct{}),
 	}
 }
@@ -71,55 +82,132 @@ func (d *delivery) end() {
 	}
 }
 
-// receipt takes in a slot's receipt.
-func (d *delivery) receipt(slot int, signed *pb.Signed) {
-	d.session.peers.worked(d.session.slots[slot].node.address.ID)
-	d.settle(slot, signed, nil)
+// receipt takes in a slot's receipt. It is verified together with others as soon as
+// they can decide something: when there are as many as are still needed, or no
+// more will come. A node may have to wait for that, but not for long.
+func (d *delivery) receipt(from *answering, receipt nodeclient.Unverified) {
+	d.mu.Lock()
+	slot := from.sender.slot
+	if d.answered[slot] {
+		d.mu.Unlock()
+		return
+	}
+	d.answered[slot] = true
+	d.doubtful = append(d.doubtful, doubtful{from: from, receipt: receipt})
+	if len(d.doubtful) == 1 && d.held < d.session.scheme().Success {
+		d.doubt = time.AfterFunc(d.session.tolerate.doubt, d.clear)
+	}
+	d.conclude(d.isDue())
 }
 
-// failed takes in that a slot will not give a receipt. If that is for the lease,
-// what comes next needs another one; if not for what others did, the node is
-// left alone for a while.
+// failed takes in that a slot will not give a receipt.
 func (d *delivery) failed(slot int, err error) {
+	d.blame(slot, err)
+	d.mu.Lock()
+	if d.answered[slot] {
+		d.mu.Unlock()
+		return
+	}
+	d.answered[slot] = true
+	d.causes[slot] = err
+	d.pending--
+	d.conclude(d.isDue())
+}
+
+// blame draws the conclusions from a failure that are not of this segment. If it is
+// for the lease, what comes next needs another one; if not for what others did,
+// the node is left alone for a while.
+func (d *delivery) blame(slot int, err error) {
 	switch {
 	case leaseError(err) != nil:
 		d.session.lease.use(d.session.lease.limit.MaxBytes)
 	case !errors.Is(err, errNoUse) && !errors.Is(err, ErrClosed) && !errors.Is(err, ErrAborted):
 		d.session.peers.failed(d.session.slots[slot].node.address.ID)
 	}
-	d.settle(slot, nil, err)
 }
 
-func (d *delivery) settle(slot int, signed *pb.Signed, err error) {
+// isDue tells whether what is doubtful can decide something. The caller holds the
+// lock.
+func (d *delivery) isDue() bool {
+	n, success := len(d.doubtful), d.session.scheme().Success
+	return n == d.pending || d.held < success && d.held+n >= success
+}
+
+// clear verifies all that is doubtful.
+func (d *delivery) clear() {
 	d.mu.Lock()
-	if d.receipts[slot] != nil || d.causes[slot] != nil {
-		d.mu.Unlock()
-		return
+	d.conclude(true)
+}
+
+// conclude verifies what is doubtful, if that is due, and does what follows from
+// the verdicts there are. The caller holds the lock, which is let go.
+func (d *delivery) conclude(due bool) {
+	var wrong []doubtful
+	if due && len(d.doubtful) > 0 {
+		wrong = d.verify()
 	}
-	d.receipts[slot], d.causes[slot] = signed, err
-	d.pending--
-	success := d.session.scheme().Success
-	lost := false
-	switch {
-	case signed != nil:
-		if d.held++; d.held == success {
-			close(d.stored)
-			d.storedAt = time.Now()
-			d.timer = time.AfterFunc(max(d.session.tolerate.straggle, time.Since(d.began)/2), func() { d.cut(errSlow) })
-		}
-	case d.held < success && d.held+d.pending == success-1:
+	lost := d.held+d.pending < d.session.scheme().Success && !isClosed(d.lost)
+	if lost {
 		close(d.lost)
-		lost = true
 	}
-	if d.pending == 0 {
+	if d.pending == 0 && !isClosed(d.settled) {
 		close(d.settled)
 		if d.timer != nil {
 			d.timer.Stop()
 		}
 	}
 	d.mu.Unlock()
+	for _, w := range wrong {
+		w.from.broken(w.wrong)
+		d.blame(w.from.sender.slot, w.wrong)
+	}
 	if lost {
 		d.cut(errNoUse)
+	}
+}
+
+func isClosed(c chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// verify gives each doubtful receipt its verdict and returns those that are wrong.
+// The caller holds the lock.
+func (d *delivery) verify() (wrong []doubtful) {
+	if d.doubt != nil {
+		d.doubt.Stop()
+	}
+	all := make([]nodeclient.Unverified, len(d.doubtful))
+	for i := range all {
+		all[i] = d.doubtful[i].receipt
+	}
+	for i, err := range nodeclient.Verify(all...) {
+		r := d.doubtful[i]
+		if err != nil {
+			d.causes[r.from.sender.slot] = err
+			r.wrong = err
+			wrong = append(wrong, r)
+		} else {
+			d.hold(r.from.sender.slot, r.receipt.Signed)
+		}
+		d.pending--
+	}
+	d.doubtful = nil
+	return wrong
+}
+
+// hold takes down a receipt that is right. The caller holds the lock.
+func (d *delivery) hold(slot int, signed *pb.Signed) {
+	d.session.peers.worked(d.session.slots[slot].node.address.ID)
+	d.receipts[slot] = signed
+	if d.held++; d.held == d.session.scheme().Success {
+		close(d.stored)
+		d.storedAt = time.Now()
+		d.timer = time.AfterFunc(max(d.session.tolerate.straggle, time.Since(d.began)/2), func() { d.cut(errSlow) })
 	}
 }
 
@@ -127,7 +215,7 @@ func (d *delivery) settle(slot int, signed *pb.Signed, err error) {
 func (d *delivery) done(slot int) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.receipts[slot] != nil || d.causes[slot] != nil
+	return d.answered[slot]
 }
 
 // storedFor is how long the segment has been stored.
@@ -221,6 +309,7 @@ func leaseError(err error) error {
 
 // message is the segment as it is committed, with the receipts there are.
 func (d *delivery) message() *pb.Segment {
+	d.clear()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	s := d.segment

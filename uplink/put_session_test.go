@@ -12,8 +12,8 @@ import (
 	"github.com/cairnstorage/cairn/proto/ident"
 	"github.com/cairnstorage/cairn/proto/merkle"
 	"github.com/cairnstorage/cairn/proto/order"
-	"github.com/cairnstorage/cairn/proto/pb"
 	"github.com/cairnstorage/cairn/proto/transport"
+	"github.com/cairnstorage/cairn/storagenode/nodeclient"
 	"github.com/cairnstorage/cairn/uplink/internal/seal"
 )
 
@@ -24,10 +24,29 @@ type fakeNode struct {
 	part   time.Duration // takes so long for each part
 	answer time.Duration // takes so long for each receipt
 	refuse error
+	forge  bool // its receipts
 
 	mu    sync.Mutex
 	parts int
 	ended int
+}
+
+// key is that of the node of a slot.
+func (n *fakeNode) key() ident.Key { return ident.FromSeed([32]byte{byte(n.slot + 1)}) }
+
+// receipt is what the node says when it has its shard of a segment.
+func (n *fakeNode) receipt(id order.SegmentID) nodeclient.Unverified {
+	r := &order.Receipt{
+		Node: n.key().ID(), Segment: id, Size: 1, Group: 1, Epoch: 1, Slot: n.slot, Serial: order.Serial{1}, Stored: time.Now(),
+	}
+	signed, err := order.SignReceipt(n.key(), r)
+	if err != nil {
+		panic(err)
+	}
+	if n.forge {
+		signed.Signature[5] ^= 1
+	}
+	return nodeclient.Unverified{Signed: signed, Receipt: r}
 }
 
 // forever is longer than any test lasts.
@@ -73,18 +92,18 @@ func (s *fakeStream) End(erasure.Layout, merkle.Hash, []merkle.Hash) error {
 	return nil
 }
 
-func (s *fakeStream) Answer() (*pb.Signed, *order.Receipt, error) {
+func (s *fakeStream) Unverified() (u nodeclient.Unverified, err error) {
 	select {
 	case id := <-s.ended:
 		if err := s.wait(s.node.answer); err != nil {
-			return nil, nil, err
+			return u, err
 		}
 		s.node.mu.Lock()
 		defer s.node.mu.Unlock()
 		s.node.ended++
-		return new(pb.Signed), &order.Receipt{Slot: s.node.slot, Segment: id}, nil
+		return s.node.receipt(id), nil
 	case <-s.reset:
-		return nil, nil, errFakeReset
+		return u, errFakeReset
 	}
 }
 
@@ -95,18 +114,24 @@ func (s *fakeStream) Close() error { s.Reset(); return nil }
 // segment.
 func fakeSession(t *testing.T, nodes []*fakeNode) *putSession {
 	t.Helper()
-	scheme := erasure.Scheme{Required: 3, RepairBelow: 4, Success: 5, Total: 6}
+	return fakeSessionOf(t, erasure.Scheme{Required: 3, RepairBelow: 4, Success: 5, Total: 6}, nodes)
+}
+
+func fakeSessionOf(t *testing.T, scheme erasure.Scheme, nodes []*fakeNode) *putSession {
+	t.Helper()
 	coder, err := erasure.NewCoder(scheme.Required, scheme.Total)
 	if err != nil {
 		t.Fatal(err)
 	}
 	l := &lease{group: &order.Group{ID: 1, Scheme: scheme}}
+	slots := make(map[ident.ID]*fakeNode)
 	for slot, node := range nodes {
 		node.slot = slot
-		l.nodes = append(l.nodes, leaseNode{address: transport.Address{ID: ident.ID{byte(slot + 1)}}, online: true})
+		slots[node.key().ID()] = node
+		l.nodes = append(l.nodes, leaseNode{address: transport.Address{ID: node.key().ID()}, online: true})
 	}
 	open := func(ctx context.Context, to transport.Address) (putStream, error) {
-		node := nodes[to.ID[0]-1]
+		node := slots[to.ID]
 		select {
 		case <-time.After(node.dial):
 			return &fakeStream{node: node, ended: make(chan order.SegmentID, 100), reset: make(chan struct{})}, nil
@@ -182,6 +207,7 @@ func TestOneBadNodeCostsLittle(t *testing.T) {
 	}{
 		"none":         {func(*fakeNode) {}, 210 * time.Millisecond},
 		"refuses":      {func(n *fakeNode) { n.refuse = errors.New("full") }, 210 * time.Millisecond},
+		"forges":       {func(n *fakeNode) { n.forge = true }, 210 * time.Millisecond},
 		"black hole":   {func(n *fakeNode) { n.dial = forever }, 330 * time.Millisecond},
 		"stalls":       {func(n *fakeNode) { n.part = forever }, 330 * time.Millisecond},
 		"mute":         {func(n *fakeNode) { n.answer = forever }, 210 * time.Millisecond},
@@ -297,9 +323,18 @@ func TestMuteNodeIsLeftOut(t *testing.T) {
 }
 
 func TestDeliveryLost(t *testing.T) {
+	full := errors.New("full")
+	for name, fail := range map[string]func(*fakeNode){
+		"refused": func(n *fakeNode) { n.refuse = full },
+		"forged":  func(n *fakeNode) { n.forge = true },
+	} {
+		t.Run(name, func(t *testing.T) { testDeliveryLost(t, fail) })
+	}
+}
+
+func testDeliveryLost(t *testing.T, fail func(*fakeNode)) {
 	synctest.Test(t, func(t *testing.T) {
-		full := errors.New("full")
-		s := fakeSession(t, fakeNodes(func(nodes []*fakeNode) { nodes[0].refuse, nodes[3].refuse = full, full }))
+		s := fakeSession(t, fakeNodes(func(nodes []*fakeNode) { fail(nodes[0]); fail(nodes[3]) }))
 		memory := newPool(1 << 30).share()
 		w := newSegmentWriter(order.SegmentID{1}, s, sealer(seal.NewSegment([32]byte{}, [16]byte{}, 0)), batchStripes)
 		b := newBatch(3, batchStripes, memory.tryTake(6))

@@ -9,22 +9,22 @@ import (
 	"github.com/cairnstorage/cairn/proto/erasure"
 	"github.com/cairnstorage/cairn/proto/merkle"
 	"github.com/cairnstorage/cairn/proto/order"
-	"github.com/cairnstorage/cairn/proto/pb"
 	"github.com/cairnstorage/cairn/proto/transport"
+	"github.com/cairnstorage/cairn/storagenode/nodeclient"
 )
 
 // idleStream is how long a stream without work is kept. Nodes end theirs
 // later, so that a stream is never found dead when it is wanted.
 const idleStream = 20 * time.Second
 
-// putStream is what a slotSender needs of nodeclient.Put. Answer may run beside
+// putStream is what a slotSender needs of nodeclient.Put. Unverified may run beside
 // the others, and Reset at any time.
 type putStream interface {
 	Begin(id order.SegmentID, maxSize int64) error
 	Data(frame []byte) error
 	Last(frame []byte) error
 	End(layout erasure.Layout, root merkle.Hash, shardRoots []merkle.Hash) error
-	Answer() (*pb.Signed, *order.Receipt, error)
+	Unverified() (nodeclient.Unverified, error)
 	Close() error
 	Reset()
 }

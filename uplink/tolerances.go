@@ -24,6 +24,9 @@ type tolerances struct {
 	// straggle is how long at least the slots that are not done when a segment
 	// counts as stored are still fed.
 	straggle time.Duration
+	// doubt is how long a receipt may wait for others to be verified together
+	// with it, while those there are do not make the segment a stored one.
+	doubt time.Duration
 	// late is how long a stream may still answer that was found too slow.
 	late time.Duration
 
@@ -46,6 +49,7 @@ func defaultTolerances() tolerances {
 		shortage: 300 * time.Millisecond,
 		overdue:  500 * time.Millisecond,
 		straggle: 2 * time.Second,
+		doubt:    100 * time.Millisecond,
 		late:     5 * time.Second,
 
 		hedge:      150 * time.Millisecond,

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cairnstorage/cairn/proto/ident"
 	"github.com/cairnstorage/cairn/proto/pb"
 )
 
@@ -161,6 +162,66 @@ func TestOpenReceipts(t *testing.T) {
 			if receipts != nil {
 				t.Error("some are returned")
 			}
+		}
+	}
+}
+
+// openLater is OpenReceipt in two steps.
+func openLater(s *pb.Signed, id ident.ID) (*Receipt, error) {
+	r, err := ReadReceipt(s, id)
+	if err == nil {
+		_, err = VerifyReceipts([]*pb.Signed{s}, []*Receipt{r})
+	}
+	return r, err
+}
+
+// To read a receipt and verify it later comes to the same as to open it.
+func TestReceiptsVerifiedLater(t *testing.T) {
+	var good []*pb.Signed
+	var receipts []*Receipt
+	for slot := range 5 {
+		r := testReceipt()
+		r.Slot, r.Node = slot, nodeKey(slot).ID()
+		signed, err := SignReceipt(nodeKey(slot), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		read, err := ReadReceipt(signed, r.Node)
+		if err != nil || *read != *r {
+			t.Fatalf("read %+v, %v", read, err)
+		}
+		good, receipts = append(good, signed), append(receipts, read)
+	}
+	for _, part := range [][]byte{good[2].Body, good[2].Signature} {
+		for bit := range len(part) * 8 {
+			part[bit/8] ^= 1 << (bit % 8)
+			if r, err := openLater(good[2], receipts[2].Node); err == nil {
+				t.Errorf("a bit was flipped: %+v", r)
+			} else if _, opened := OpenReceipt(good[2], receipts[2].Node); opened == nil {
+				t.Errorf("%v, but it can be opened", err)
+			}
+			part[bit/8] ^= 1 << (bit % 8)
+		}
+	}
+	for wrong := range 1 << len(good) {
+		all, first := slices.Clone(good), -1
+		for slot := len(good) - 1; slot >= 0; slot-- {
+			if wrong>>slot&1 == 1 {
+				all[slot] = &pb.Signed{Body: good[slot].Body, Signature: stranger.Sign(contextReceipt, good[slot].Body)}
+				first = slot
+			}
+		}
+		got, err := VerifyReceipts(all, receipts)
+		if got != first {
+			t.Errorf("wrong ones %05b: got %d, want %d", wrong, got, first)
+		}
+		if first < 0 {
+			want(t, err, nil)
+			continue
+		}
+		want(t, err, ErrSignature)
+		if _, opened := OpenReceipt(all[first], receipts[first].Node); opened == nil || opened.Error() != err.Error() {
+			t.Errorf("%v, but to open it gives %v", err, opened)
 		}
 	}
 }

@@ -69,6 +69,12 @@ func FuzzOpenReceipts(f *testing.F) {
 	f.Add(signed.Body[:40], signed.Signature)
 	group := testGroup()
 	f.Fuzz(func(t *testing.T, body, signature []byte) {
+		single := &pb.Signed{Body: body, Signature: signature}
+		if _, err := openLater(single, nodeKey(2).ID()); err != nil {
+			mustRefuse(t, err)
+		} else if _, err := OpenReceipt(single, nodeKey(2).ID()); err != nil {
+			t.Fatalf("taken in two steps, but %v", err)
+		}
 		all := []*pb.Signed{signed, {Body: body, Signature: signature}, signed}
 		receipts, err := OpenReceipts(all, group)
 		if err != nil {

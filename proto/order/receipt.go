@@ -110,6 +110,41 @@ func OpenReceipt(signed *pb.Signed, node ident.ID) (*Receipt, error) {
 	return receiptOf(&m, node)
 }
 
+// ReadReceipt is OpenReceipt but for the signature, which is for VerifyReceipts:
+// until then nobody knows whether node has said this.
+func ReadReceipt(signed *pb.Signed, node ident.ID) (*Receipt, error) {
+	if err := bound(signed, contextReceipt); err != nil {
+		return nil, err
+	}
+	var m pb.Receipt
+	if err := parse(signed.Body, contextReceipt, &m); err != nil {
+		return nil, err
+	}
+	return receiptOf(&m, node)
+}
+
+// VerifyReceipts verifies what ReadReceipt made receipts of, together, which costs
+// less. It returns the index of the first that its node has not signed and an
+// error that wraps ErrSignature, or -1.
+func VerifyReceipts(signed []*pb.Signed, receipts []*Receipt) (wrong int, err error) {
+	statements := make([]ident.Statement, len(receipts))
+	for i, r := range receipts {
+		statements[i] = statement(signed[i], r.Node)
+	}
+	return verify(statements)
+}
+
+func statement(signed *pb.Signed, node ident.ID) ident.Statement {
+	return ident.Statement{ID: node, Context: contextReceipt, Body: signed.Body, Signature: signed.Signature}
+}
+
+func verify(statements []ident.Statement) (wrong int, err error) {
+	if wrong = ident.VerifyAll(statements); wrong >= 0 {
+		err = refuse(ErrSignature, "%s is not signed by %s", contextReceipt, statements[wrong].ID)
+	}
+	return wrong, err
+}
+
 // OpenReceipts returns receipts in their order, each signed by whichever node of
 // the group it says it is from. Signatures are verified together, which costs
 // less. The error is that of OpenReceipt for one of them, or ErrPeer when its node
@@ -122,10 +157,10 @@ func OpenReceipts(all []*pb.Signed, group *Group) ([]*Receipt, error) {
 		if err != nil {
 			return nil, err
 		}
-		statements[i] = ident.Statement{ID: node, Context: contextReceipt, Body: signed.Body, Signature: signed.Signature}
+		statements[i] = statement(signed, node)
 	}
-	if i := ident.VerifyAll(statements); i >= 0 {
-		return nil, refuse(ErrSignature, "%s is not signed by %s", contextReceipt, statements[i].ID)
+	if _, err := verify(statements); err != nil {
+		return nil, err
 	}
 	receipts := make([]*Receipt, len(all))
 	for i := range receipts {

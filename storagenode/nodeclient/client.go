@@ -1,7 +1,7 @@
 // Package nodeclient is the other end of storagenode's shard streams: what
 // uplinks, satellites and other nodes use to put shards on a node, to get them
 // back and to have it prove that it holds them. Nothing a node says is handed on
-// before it was checked.
+// before it was checked, with the one exception of what is called Unverified.
 package nodeclient
 
 import (

@@ -32,7 +32,7 @@ type Put struct {
 	lastWord time.Duration // how long a node has to say why it cut the stream
 
 	room    chan struct{} // a token for every shard ended and not yet answered for
-	answers chan answer
+	answers chan Unverified
 	over    chan struct{} // closed when err is set
 
 	mu      sync.Mutex
@@ -42,9 +42,35 @@ type Put struct {
 	err     error
 }
 
-type answer struct {
-	signed  *pb.Signed
-	receipt *order.Receipt
+// Unverified is a receipt of which all was checked but the signature. It is worth
+// nothing before Verify.
+type Unverified struct {
+	Signed  *pb.Signed
+	Receipt *order.Receipt
+}
+
+// Verify returns for each receipt nil or, if the node it is of has not signed it,
+// ErrWrongReceipt. Receipts may be of different nodes. To verify many together
+// costs less.
+func Verify(all ...Unverified) []error {
+	signed, receipts := make([]*pb.Signed, len(all)), make([]*order.Receipt, len(all))
+	for i, u := range all {
+		signed[i], receipts[i] = u.Signed, u.Receipt
+	}
+	verdicts := make([]error, len(all))
+	for first := 0; first < len(all); {
+		i, err := order.VerifyReceipts(signed[first:], receipts[first:])
+		if i < 0 {
+			break
+		}
+		verdicts[first+i] = wrongReceipt(receipts[first+i].Node, err)
+		first += i + 1
+	}
+	return verdicts
+}
+
+func wrongReceipt(node ident.ID, err error) error {
+	return fmt.Errorf("peer %s: %w: %w", node.Short(), ErrWrongReceipt, err)
 }
 
 // OpenPut opens a stream to put shards under the lease. ctx bounds the opening alone.
@@ -56,7 +82,7 @@ func (d Dialer) OpenPut(ctx context.Context, addr transport.Address, lease Lease
 	p := &Put{
 		s: s, w: w, lease: lease, node: addr.ID, idle: d.idle(), lastWord: 2 * time.Second,
 		room:    make(chan struct{}, MaxUnanswered),
-		answers: make(chan answer, MaxUnanswered),
+		answers: make(chan Unverified, MaxUnanswered),
 		over:    make(chan struct{}),
 	}
 	s.SetReadIdle(0) // End and the answers set the deadline
@@ -119,18 +145,32 @@ func (p *Put) Cancel() error {
 // the shard is durable there. The receipt is signed by the node and says what was
 // put. If the node refuses, the error is what it said (see package wire).
 func (p *Put) Answer() (*pb.Signed, *order.Receipt, error) {
+	u, err := p.Unverified()
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := Verify(u)[0]; err != nil {
+		p.fail(err)
+		return nil, nil, err
+	}
+	return u.Signed, u.Receipt, nil
+}
+
+// Unverified is Answer for those who verify several receipts together. One that
+// turns out to be wrong is to end the stream, by Reset.
+func (p *Put) Unverified() (Unverified, error) {
 	select {
-	case a := <-p.answers:
+	case u := <-p.answers:
 		<-p.room
-		return a.signed, a.receipt, nil
+		return u, nil
 	case <-p.over:
 	}
 	select { // what came before the end still counts
-	case a := <-p.answers:
+	case u := <-p.answers:
 		<-p.room
-		return a.signed, a.receipt, nil
+		return u, nil
 	default:
-		return nil, nil, p.err
+		return Unverified{}, p.err
 	}
 }
 
@@ -156,42 +196,42 @@ func (p *Put) Reset() { p.fail(fmt.Errorf("peer %s: %w", p.node.Short(), ErrOver
 func (p *Put) receive() {
 	r := wire.NewReader(p.s)
 	for {
-		a, err := p.receiveOne(r)
+		u, err := p.receiveOne(r)
 		if err != nil {
 			p.fail(err)
 			return
 		}
-		p.answers <- a // has room for all that can be pending
+		p.answers <- u // has room for all that can be pending
 	}
 }
 
-func (p *Put) receiveOne(r *wire.Reader) (answer, error) {
+func (p *Put) receiveOne(r *wire.Reader) (Unverified, error) {
 	h, err := r.Next()
 	switch {
 	case err != nil:
-		return answer{}, fault(p.node, err)
+		return Unverified{}, fault(p.node, err)
 	case h.Type == wire.TypeFail:
-		return answer{}, fault(p.node, readFail(r))
+		return Unverified{}, fault(p.node, readFail(r))
 	case h.Type != wire.TypePutDone:
-		return answer{}, fault(p.node, wire.Unexpected(h, "as an answer to PutEnd"))
+		return Unverified{}, fault(p.node, wire.Unexpected(h, "as an answer to PutEnd"))
 	}
 	var done pb.PutDone
 	if err := r.ReadControl(&done); err != nil {
-		return answer{}, fault(p.node, err)
+		return Unverified{}, fault(p.node, err)
 	}
 	want, err := p.next()
 	if err != nil {
-		return answer{}, err
+		return Unverified{}, err
 	}
-	receipt, err := order.OpenReceipt(done.GetReceipt(), p.node)
+	receipt, err := order.ReadReceipt(done.GetReceipt(), p.node)
 	if err == nil {
 		p.lease.judge(&want, receipt.Stored)
 		err = receipt.Check(want)
 	}
 	if err != nil {
-		return answer{}, fmt.Errorf("peer %s: %w: %w", p.node.Short(), ErrWrongReceipt, err)
+		return Unverified{}, wrongReceipt(p.node, err)
 	}
-	return answer{signed: done.Receipt, receipt: receipt}, nil
+	return Unverified{done.Receipt, receipt}, nil
 }
 
 // next is what the next receipt has to say.

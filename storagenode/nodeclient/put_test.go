@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -71,6 +72,50 @@ func TestReceiptsAreChecked(t *testing.T) {
 				t.Errorf("and then %v", again)
 			}
 		})
+	}
+}
+
+// Of an unverified receipt only the signature is left to be checked, and that tells
+// which of several are wrong.
+func TestUnverified(t *testing.T) {
+	var forge atomic.Bool
+	n := newNode(t, func(n *node, s nodeStream) {
+		for s.until(wire.TypePutEnd) {
+			signed := n.sign(n.key, n.receipt())
+			if forge.Load() {
+				signed.Signature[5] ^= 1
+			}
+			s.w.WriteControl(wire.TypePutDone, &pb.PutDone{Receipt: signed})
+		}
+	})
+	p := n.openPut(0)
+	take := func() Unverified {
+		if err := n.send(p); err != nil {
+			t.Fatal(err)
+		}
+		u, err := p.Unverified()
+		if err != nil || u.Receipt.Segment != n.shard.id {
+			t.Fatalf("%+v, %v", u.Receipt, err)
+		}
+		return u
+	}
+	right := take()
+	forge.Store(true)
+	wrong := take()
+	for which := range 1 << 4 {
+		var all []Unverified
+		for i := range 4 {
+			all = append(all, []Unverified{right, wrong}[which>>i&1])
+		}
+		for i, err := range Verify(all...) {
+			if isWrong := which>>i&1 == 1; errors.Is(err, ErrWrongReceipt) != isWrong || (err != nil) != isWrong ||
+				isWrong && !strings.Contains(err.Error(), n.key.ID().Short()) {
+				t.Errorf("wrong ones %04b: the verdict of %d is %v", which, i, err)
+			}
+		}
+	}
+	if got := Verify(); len(got) != 0 {
+		t.Errorf("of none: %v", got)
 	}
 }
 
