@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"syscall"
 )
 
 // Errors of a Conn. Each ends it: the records after cannot be told apart.
@@ -26,6 +27,7 @@ type Conn struct {
 
 	sending sync.Mutex
 	out     half
+	control syscall.RawConn // of the connection, where it has one
 
 	receiving sync.Mutex
 	in        half
@@ -51,7 +53,7 @@ func New(raw net.Conn, c Cipher, secrets Secrets) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Conn{Conn: raw, out: out, in: in, raw: bufio.NewReaderSize(raw, readBuffer)}, nil
+	return &Conn{Conn: raw, control: controlOf(raw), out: out, in: in, raw: bufio.NewReaderSize(raw, readBuffer)}, nil
 }
 
 // Write is io.Writer. What MaxPlain allows is sent by one write.
@@ -61,7 +63,7 @@ func (c *Conn) Write(p []byte) (written int, err error) {
 	if len(p) == 0 || c.out.failed != nil {
 		return 0, c.out.failed
 	}
-	buffer := takeBuffer(min(len(p), MaxPlain) + maxBuffer - MaxPlain)
+	buffer := takeBuffer(min(len(p), MaxPlain) + 2*(headerSize+tagSize))
 	defer giveBuffer(buffer)
 	for written < len(p) && c.out.failed == nil {
 		plain := p[written:min(len(p), written+MaxPlain)]

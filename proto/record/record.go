@@ -37,6 +37,9 @@ const (
 	// of the multiplexer above.
 	MaxPlain = 256<<10 + 64
 
+	// MaxHeader is how large a header that is sent before a body can be, in bytes.
+	MaxHeader = 4 << 10
+
 	// RecordsPerSecret is after how many records a direction goes on to the next
 	// secret. Full ones are 256 GiB together.
 	RecordsPerSecret = 1 << 20
@@ -50,7 +53,7 @@ const (
 	largePlain = 4 << 10
 	leadPlain  = 12
 
-	maxBuffer = 2*(headerSize+tagSize) + MaxPlain // of the records that are sent at once
+	maxBuffer = 2*(headerSize+tagSize) + MaxHeader + MaxPlain // of the records that are sent at once
 )
 
 // Secret is what both parties know of one direction, and nobody else.
