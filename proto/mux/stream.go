@@ -1,0 +1,316 @@
+package mux
+
+import (
+	"io"
+	"os"
+	"sync"
+	"time"
+)
+
+// A Stream is a two-way flow of bytes. One goroutine may read while another
+// writes; everything else may be called at any time.
+type Stream struct {
+	session *Session
+	id      uint32
+	release func() // of its memory
+
+	// Hold a token when there may be news for who reads, and for who writes.
+	readNews, writeNews chan struct{}
+
+	mu              sync.Mutex
+	in              inbox
+	inEnd           error  // what follows the inbox: io.EOF, or why nothing can be read
+	outEnd          error  // why nothing can be written
+	credit          uint32 // bytes that may be sent
+	allowed         uint32 // bytes that the peer may send
+	owed            uint32 // bytes that were read and that the peer does not know of
+	readBy, writeBy time.Time
+	unacknowledged  bool // opened here, and holds a token of opening
+	reset           bool // or its session is over
+}
+
+func newStream(s *Session, id uint32, release func()) *Stream {
+	return &Stream{
+		session: s, id: id, release: release, credit: LeastWindow,
+		readNews: make(chan struct{}, 1), writeNews: make(chan struct{}, 1),
+	}
+}
+
+// Read is io.Reader. After the deadline it returns os.ErrDeadlineExceeded if there
+// is nothing to read.
+func (st *Stream) Read(p []byte) (int, error) {
+	for len(p) > 0 {
+		n, end, by := st.takeOut(p)
+		if n > 0 || end != nil {
+			return n, end
+		}
+		if err := await(st.readNews, by); err != nil {
+			return 0, err
+		}
+	}
+	return 0, nil
+}
+
+// takeOut reads what there is. The peer hears of it each half a window.
+func (st *Stream) takeOut(p []byte) (n int, end error, by time.Time) {
+	st.mu.Lock()
+	n = st.in.read(p)
+	var more uint32
+	if st.owed += uint32(n); st.inEnd == nil && int(st.owed) >= st.session.config.Window/2 {
+		more, st.owed = st.owed, 0
+		st.allowed += more
+	}
+	if n == 0 {
+		end = st.inEnd
+	}
+	by = st.readBy
+	st.mu.Unlock()
+	if more > 0 {
+		st.session.control(header{update, 0, st.id, more})
+	}
+	return n, end, by
+}
+
+// Write is io.Writer. It returns when all is on its way, which may take until the
+// deadline; then it returns os.ErrDeadlineExceeded.
+func (st *Stream) Write(p []byte) (written int, err error) {
+	for written < len(p) {
+		n, err := st.spend(min(len(p)-written, st.session.config.MaxMessage))
+		if err != nil {
+			return written, err
+		}
+		if err := st.session.send(st, p[written:written+n]); err != nil {
+			st.credited(uint32(n))
+			return written, err
+		}
+		written += n
+	}
+	return written, nil
+}
+
+// spend waits until the peer has room, and takes up to so many bytes of that.
+func (st *Stream) spend(most int) (int, error) {
+	for {
+		st.mu.Lock()
+		n, end, by := min(int64(most), int64(st.credit)), st.outEnd, st.writeBy
+		if end == nil {
+			st.credit -= uint32(n)
+		}
+		st.mu.Unlock()
+		if end != nil {
+			return 0, end
+		}
+		if n > 0 {
+			return int(n), nil
+		}
+		if err := await(st.writeNews, by); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// awaitTurn waits until nobody else writes to the connection.
+func (st *Stream) awaitTurn() error {
+	for {
+		end, by := st.outState()
+		if end != nil {
+			return end
+		}
+		left := time.Until(by)
+		if !by.IsZero() && left <= 0 {
+			return os.ErrDeadlineExceeded
+		}
+		select {
+		case st.session.turn <- struct{}{}: // nearly always
+			return nil
+		default:
+		}
+		var late <-chan time.Time
+		if !by.IsZero() {
+			timer := time.NewTimer(left)
+			defer timer.Stop()
+			late = timer.C
+		}
+		select {
+		case st.session.turn <- struct{}{}:
+			return nil
+		case <-late:
+		case <-st.writeNews: // the end, or another deadline
+		}
+	}
+}
+
+func (st *Stream) outState() (end error, by time.Time) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.outEnd, st.writeBy
+}
+
+// CloseWrite tells the peer that nothing more will come; reading goes on.
+func (st *Stream) CloseWrite() error {
+	st.mu.Lock()
+	end, over := st.outEnd, st.inEnd != nil
+	if end == nil {
+		st.outEnd = ErrStreamClosed
+	}
+	st.mu.Unlock()
+	switch end {
+	case nil:
+	case ErrStreamClosed:
+		return nil
+	default:
+		return end
+	}
+	notify(st.writeNews)
+	st.session.control(header{update, finished, st.id, 0})
+	if over {
+		st.session.remove(st)
+	}
+	return nil
+}
+
+// CloseRead drops what comes and has come; the peer is not told.
+func (st *Stream) CloseRead() error {
+	st.mu.Lock()
+	if st.inEnd == nil {
+		st.inEnd = ErrReset
+	}
+	st.in.clear()
+	over := st.outEnd != nil
+	st.mu.Unlock()
+	notify(st.readNews)
+	if over {
+		st.session.remove(st)
+	}
+	return nil
+}
+
+// Close is CloseRead and CloseWrite.
+func (st *Stream) Close() error {
+	_ = st.CloseRead() // cannot fail
+	return st.CloseWrite()
+}
+
+// Reset ends both directions at once, at both ends, and says why.
+func (st *Stream) Reset(code uint32) {
+	if st.end(&StreamError{Code: code}) {
+		st.session.control(header{update, reset, st.id, code})
+	}
+	st.session.remove(st)
+}
+
+// end has reads and writes fail, but for a direction that has come to its end. It
+// tells whether any had not.
+func (st *Stream) end(why error) (open bool) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.reset {
+		return false
+	}
+	st.reset = true
+	if st.inEnd == nil {
+		st.inEnd, open = why, true
+		st.in.clear()
+	}
+	if st.outEnd == nil {
+		st.outEnd, open = why, true
+	}
+	notify(st.readNews)
+	notify(st.writeNews)
+	return open
+}
+
+// finished is the end of what the peer sends. It tells whether that was the last
+// that was open of the stream.
+func (st *Stream) finished() (over bool) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.inEnd == nil {
+		st.inEnd = io.EOF
+	}
+	notify(st.readNews)
+	return st.outEnd != nil
+}
+
+// acknowledge notes that the peer has accepted the stream, or never will.
+func (st *Stream) acknowledge() {
+	st.mu.Lock()
+	first := st.unacknowledged
+	st.unacknowledged = false
+	st.mu.Unlock()
+	if first {
+		<-st.session.opening
+	}
+}
+
+// credited is what the peer has room for in addition.
+func (st *Stream) credited(bytes uint32) {
+	st.mu.Lock()
+	st.credit = uint32(min(uint64(st.credit)+uint64(bytes), 1<<32-1))
+	st.mu.Unlock()
+	notify(st.writeNews)
+}
+
+// allow lets the peer send so many bytes more.
+func (st *Stream) allow(bytes uint32) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.allowed += bytes
+}
+
+// use takes what the peer sends from what it may send.
+func (st *Stream) use(bytes uint32) bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if bytes > st.allowed {
+		return false
+	}
+	st.allowed -= bytes
+	return true
+}
+
+// deliver becomes the owner of memory with so many bytes that were received.
+func (st *Stream) deliver(memory *[]byte, size int) {
+	st.mu.Lock()
+	dropped := st.inEnd != nil
+	if !dropped {
+		st.in.add(memory, size)
+	}
+	st.mu.Unlock()
+	if dropped {
+		givePiece(memory)
+		return
+	}
+	notify(st.readNews)
+}
+
+// SetDeadline is SetReadDeadline and SetWriteDeadline.
+func (st *Stream) SetDeadline(t time.Time) error {
+	_ = st.SetReadDeadline(t)
+	return st.SetWriteDeadline(t)
+}
+
+// SetReadDeadline sets until when a Read waits; zero: as long as it takes.
+func (st *Stream) SetReadDeadline(t time.Time) error {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.readBy = t
+	notify(st.readNews)
+	return nil
+}
+
+// SetWriteDeadline sets until when a Write waits; zero: as long as it takes.
+func (st *Stream) SetWriteDeadline(t time.Time) error {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.writeBy = t
+	notify(st.writeNews)
+	return nil
+}
+
+func notify(news chan struct{}) {
+	select {
+	case news <- struct{}{}:
+	default:
+	}
+}
