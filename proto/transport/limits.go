@@ -1,16 +1,15 @@
 package transport
 
 import (
-	"io"
-	"math"
 	"net/netip"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
 	rcmgr "github.com/libp2p/go-libp2p/p2p/host/resource-manager"
-	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
 	"github.com/libp2p/go-libp2p/p2p/net/connmgr"
 	"github.com/libp2p/go-libp2p/x/rate"
+
+	"github.com/cairnstorage/cairn/proto/mux"
 )
 
 const (
@@ -56,10 +55,10 @@ func newResourceManager(c Config) (network.ResourceManager, error) {
 	return &doorkeeper{ResourceManager: inner, waiting: make(map[netip.Prefix]int)}, nil
 }
 
-// pledge counts the receive window of an inbound stream, of which yamux counts no
-// more than the beginning, against what its peer and all may take.
+// pledge counts the receive window of an inbound stream, of which the multiplexer
+// counts no more than the beginning, against what its peer and all may take.
 func (c Config) pledge(s network.Stream) error {
-	return s.Scope().ReserveMemory(c.Window-leastWindow, network.ReservationPriorityAlways)
+	return s.Scope().ReserveMemory(c.Window-mux.LeastWindow, network.ReservationPriorityAlways)
 }
 
 // newRateLimiter bounds how fast one address may connect: a handshake costs
@@ -85,27 +84,7 @@ func newConnManager(c Config) (*connmgr.BasicConnMgr, error) {
 	return connmgr.NewConnManager(max(1, c.MaxConns*3/4), max(1, c.MaxConns*9/10))
 }
 
-const (
-	// FarWindow is a Config.Window for who fetches much over long lines. yamux
-	// tells the sender of what was read once that is half a window, so the other
-	// half is what a line carries in a round-trip time: 20 MB/s at 100 ms.
-	FarWindow = 4 << 20
-
-	leastWindow = 256 << 10      // with which every stream begins; yamux pledges that
-	maxMessage  = 256<<10 + 1<<5 // room for the largest data frame
-)
-
-// newMuxer is yamux with messages for bulk data. Windows do not grow, though yamux
-// would let them: in that it forgets to tell of what had been read, and the sender
-// is left with half of what it began with. Its write timeout, of which half may have
-// passed, has to let a whole message through a slow link: 9 KB/s will do.
-func newMuxer(window int) *yamux.Transport {
-	muxer := *yamux.DefaultTransport
-	muxer.InitialStreamWindowSize = uint32(window)
-	muxer.MaxStreamWindowSize = uint32(window)
-	muxer.MaxMessageSize = maxMessage
-	muxer.ConnectionWriteTimeout = time.Minute
-	muxer.MaxIncomingStreams = math.MaxUint32 // the resource manager bounds them
-	muxer.LogOutput = io.Discard
-	return &muxer
-}
+// FarWindow is a Config.Window for who fetches much over long lines. The sender
+// is told of what was read once that is half a window, so the other half is what
+// a line carries in a round-trip time: 20 MB/s at 100 ms.
+const FarWindow = 4 << 20

@@ -17,7 +17,6 @@ import (
 	"github.com/libp2p/go-libp2p/core/sec"
 	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
 	"github.com/libp2p/go-libp2p/p2p/host/peerstore/pstoremem"
-	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
 	"github.com/libp2p/go-libp2p/p2p/net/swarm"
 	"github.com/libp2p/go-libp2p/p2p/net/upgrader"
 	libp2pquic "github.com/libp2p/go-libp2p/p2p/transport/quic"
@@ -120,7 +119,7 @@ func (n *node) openSwarm(c Config, key crypto.PrivKey, resources network.Resourc
 
 // addTransports lets connections be made over TCP, and over QUIC if that is wanted.
 func (n *node) addTransports(c Config, key crypto.PrivKey, resources network.ResourceManager) error {
-	muxers := []upgrader.StreamMuxer{{ID: yamux.ID, Muxer: newMuxer(c.Window)}}
+	muxers := []upgrader.StreamMuxer{{ID: muxProtocol, Muxer: muxer{c.Window}}}
 	secure, err := newSecureTransport(key, muxers)
 	if err != nil {
 		return err

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cairnstorage/cairn/proto/ident"
+	"github.com/cairnstorage/cairn/proto/mux"
 )
 
 // The APIs of satellites, gRPC over streams: one for uplinks, one for storage
@@ -101,7 +102,7 @@ func (c Config) validate() error {
 		return errors.New("transport: Config.Key is not set")
 	}
 	if c.MaxConns < 0 || c.MaxConnsPerIP < 0 || c.MaxStreams < 0 || c.MaxStreamsPerPeer < 0 ||
-		c.MaxMemory < 0 || c.Window != 0 && c.Window < leastWindow || c.DialTimeout < 0 || c.Idle < 0 {
+		c.MaxMemory < 0 || c.Window != 0 && c.Window < mux.LeastWindow || c.DialTimeout < 0 || c.Idle < 0 {
 		return errors.New("transport: a limit is too small")
 	}
 	return nil
