@@ -4,11 +4,12 @@ package record
 
 import (
 	"os"
-
-	"golang.org/x/sys/unix"
+	"syscall"
 )
 
-// tryWrite writes what the connection takes at once.
+// tryWrite writes what the connection takes at once. It does so by the package that
+// reads go through, too, which lets the race detector see what a peer in the same
+// process waited for.
 func (c *Conn) tryWrite(p []byte) (n int, err error) {
 	if c.control == nil {
 		return 0, nil
@@ -16,7 +17,7 @@ func (c *Conn) tryWrite(p []byte) (n int, err error) {
 	var failed error
 	err = c.control.Write(func(fd uintptr) bool {
 		for {
-			if n, failed = unix.Write(int(fd), p); failed != unix.EINTR {
+			if n, failed = syscall.Write(int(fd), p); failed != syscall.EINTR {
 				return true
 			}
 		}
@@ -24,7 +25,7 @@ func (c *Conn) tryWrite(p []byte) (n int, err error) {
 	switch {
 	case err != nil:
 		return 0, err
-	case failed == unix.EAGAIN:
+	case failed == syscall.EAGAIN:
 		return 0, nil
 	case failed != nil:
 		return 0, os.NewSyscallError("write", failed)
