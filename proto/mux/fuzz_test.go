@@ -191,6 +191,6 @@ func (w *way) reset(t *testing.T, back *way, code uint32) {
 		return // all was over, so nothing was said
 	}
 	if !back.closed && !back.dropped && !w.dropped {
-		eventually(t, "the other direction ends", func() bool { end, _ := back.sender.outState(); return end != nil })
+		eventually(t, "the other direction ends", func() bool { return back.sender.outError() != nil })
 	}
 }

@@ -1,8 +1,8 @@
 package mux
 
 import (
+	"cmp"
 	"net"
-	"os"
 	"slices"
 	"time"
 )
@@ -43,7 +43,7 @@ func (s *Session) send(st *Stream, p []byte) error {
 		}
 		head, all := s.takePending()
 		// Asked only now: that the stream has ended is pending after it has.
-		if end, _ := st.outState(); end != nil || !all {
+		if st.outError() != nil || !all {
 			s.flush(head)
 			continue // that the stream begins may be among the rest
 		}
@@ -52,8 +52,8 @@ func (s *Session) send(st *Stream, p []byte) error {
 		if done {
 			s.release()
 		}
-		if end, _ := st.outState(); err != nil && end != nil {
-			return end // which says why the session is over
+		if err != nil {
+			err = cmp.Or(st.outError(), err) // which says why the session is over
 		}
 		return err
 	}
@@ -204,24 +204,4 @@ func (s *Session) settle(last ...header) {
 		}
 	}
 	<-s.turn
-}
-
-// await waits for news, until then.
-func await(news <-chan struct{}, until time.Time) error {
-	if until.IsZero() {
-		<-news
-		return nil
-	}
-	left := time.Until(until)
-	if left <= 0 {
-		return os.ErrDeadlineExceeded
-	}
-	timer := time.NewTimer(left)
-	defer timer.Stop()
-	select {
-	case <-news:
-		return nil
-	case <-timer.C:
-		return os.ErrDeadlineExceeded
-	}
 }

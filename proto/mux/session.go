@@ -196,7 +196,7 @@ func (s *Session) fail(err error) {
 	}
 	for _, st := range streams {
 		st.end(err)
-		st.release()
+		st.forget()
 	}
 }
 
@@ -217,7 +217,7 @@ func (s *Session) remove(st *Stream) {
 	s.mu.Unlock()
 	if known {
 		st.acknowledge()
-		st.release()
+		st.forget()
 	}
 }
 

@@ -1,6 +1,7 @@
 package mux
 
 import (
+	"cmp"
 	"io"
 	"os"
 	"sync"
@@ -24,7 +25,7 @@ type Stream struct {
 	credit          uint32 // bytes that may be sent
 	allowed         uint32 // bytes that the peer may send
 	owed            uint32 // bytes that were read and that the peer does not know of
-	readBy, writeBy time.Time
+	readBy, writeBy deadline
 	unacknowledged  bool // opened here, and holds a token of opening
 	reset           bool // or its session is over
 }
@@ -40,19 +41,17 @@ func newStream(s *Session, id uint32, release func()) *Stream {
 // is nothing to read.
 func (st *Stream) Read(p []byte) (int, error) {
 	for len(p) > 0 {
-		n, end, by := st.takeOut(p)
+		n, end := st.takeOut(p)
 		if n > 0 || end != nil {
 			return n, end
 		}
-		if err := await(st.readNews, by); err != nil {
-			return 0, err
-		}
+		<-st.readNews
 	}
 	return 0, nil
 }
 
 // takeOut reads what there is. The peer hears of it each half a window.
-func (st *Stream) takeOut(p []byte) (n int, end error, by time.Time) {
+func (st *Stream) takeOut(p []byte) (n int, end error) {
 	st.mu.Lock()
 	n = st.in.read(p)
 	var more uint32
@@ -61,14 +60,13 @@ func (st *Stream) takeOut(p []byte) (n int, end error, by time.Time) {
 		st.allowed += more
 	}
 	if n == 0 {
-		end = st.inEnd
+		end = cmp.Or(st.inEnd, st.readBy.passed)
 	}
-	by = st.readBy
 	st.mu.Unlock()
 	if more > 0 {
 		st.session.control(header{update, 0, st.id, more})
 	}
-	return n, end, by
+	return n, end
 }
 
 // Write is io.Writer. It returns when all is on its way, which may take until the
@@ -92,7 +90,7 @@ func (st *Stream) Write(p []byte) (written int, err error) {
 func (st *Stream) spend(most int) (int, error) {
 	for {
 		st.mu.Lock()
-		n, end, by := min(int64(most), int64(st.credit)), st.outEnd, st.writeBy
+		n, end := min(int64(most), int64(st.credit)), cmp.Or(st.outEnd, st.writeBy.passed)
 		if end == nil {
 			st.credit -= uint32(n)
 		}
@@ -103,47 +101,29 @@ func (st *Stream) spend(most int) (int, error) {
 		if n > 0 {
 			return int(n), nil
 		}
-		if err := await(st.writeNews, by); err != nil {
-			return 0, err
-		}
+		<-st.writeNews
 	}
 }
 
 // awaitTurn waits until nobody else writes to the connection.
 func (st *Stream) awaitTurn() error {
 	for {
-		end, by := st.outState()
-		if end != nil {
+		if end := st.outError(); end != nil {
 			return end
-		}
-		left := time.Until(by)
-		if !by.IsZero() && left <= 0 {
-			return os.ErrDeadlineExceeded
-		}
-		select {
-		case st.session.turn <- struct{}{}: // nearly always
-			return nil
-		default:
-		}
-		var late <-chan time.Time
-		if !by.IsZero() {
-			timer := time.NewTimer(left)
-			defer timer.Stop()
-			late = timer.C
 		}
 		select {
 		case st.session.turn <- struct{}{}:
 			return nil
-		case <-late:
-		case <-st.writeNews: // the end, or another deadline
+		case <-st.writeNews: // the end, or the deadline
 		}
 	}
 }
 
-func (st *Stream) outState() (end error, by time.Time) {
+// outError is why nothing can be written just now.
+func (st *Stream) outError() error {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	return st.outEnd, st.writeBy
+	return cmp.Or(st.outEnd, st.writeBy.passed)
 }
 
 // CloseWrite tells the peer that nothing more will come; reading goes on.
@@ -232,6 +212,15 @@ func (st *Stream) finished() (over bool) {
 	return st.outEnd != nil
 }
 
+// forget gives back what a stream holds that is over at both ends.
+func (st *Stream) forget() {
+	st.mu.Lock()
+	st.readBy.clear()
+	st.writeBy.clear()
+	st.mu.Unlock()
+	st.release()
+}
+
 // acknowledge notes that the peer has accepted the stream, or never will.
 func (st *Stream) acknowledge() {
 	st.mu.Lock()
@@ -292,20 +281,53 @@ func (st *Stream) SetDeadline(t time.Time) error {
 
 // SetReadDeadline sets until when a Read waits; zero: as long as it takes.
 func (st *Stream) SetReadDeadline(t time.Time) error {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	st.readBy = t
-	notify(st.readNews)
+	st.set(&st.readBy, t, st.readNews)
 	return nil
 }
 
 // SetWriteDeadline sets until when a Write waits; zero: as long as it takes.
 func (st *Stream) SetWriteDeadline(t time.Time) error {
+	st.set(&st.writeBy, t, st.writeNews)
+	return nil
+}
+
+// A deadline has a timer for as long as it is to come, so that waiting costs none.
+type deadline struct {
+	timer  *time.Timer
+	passed error // os.ErrDeadlineExceeded once it has
+}
+
+// set sets a deadline, of which who waits for the news hears.
+func (st *Stream) set(d *deadline, t time.Time, news chan struct{}) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.writeBy = t
-	notify(st.writeNews)
-	return nil
+	d.clear()
+	if t.IsZero() || st.inEnd != nil && st.outEnd != nil { // nothing waits any more
+		return
+	}
+	left := time.Until(t)
+	if left <= 0 {
+		d.passed = os.ErrDeadlineExceeded
+		notify(news)
+		return
+	}
+	var timer *time.Timer
+	timer = time.AfterFunc(left, func() {
+		st.mu.Lock()
+		defer st.mu.Unlock()
+		if d.timer == timer { // and not another by now
+			d.passed = os.ErrDeadlineExceeded
+			notify(news)
+		}
+	})
+	d.timer = timer
+}
+
+func (d *deadline) clear() {
+	if d.timer != nil {
+		d.timer.Stop()
+	}
+	*d = deadline{}
 }
 
 func notify(news chan struct{}) {

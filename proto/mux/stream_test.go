@@ -162,7 +162,7 @@ func TestResetAfterEnd(t *testing.T) {
 		a.Write(data)
 		a.CloseWrite()
 		a.Reset(5)
-		eventually(t, "the reset arrives", func() bool { end, _ := b.outState(); return end != nil })
+		eventually(t, "the reset arrives", func() bool { return b.outError() != nil })
 		if err := expectAll(b, data); err != nil {
 			t.Error(err)
 		}
