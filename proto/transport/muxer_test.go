@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net"
+	"strings"
 	"testing"
 
 	"github.com/libp2p/go-libp2p/core/network"
@@ -33,7 +34,14 @@ func TestMuxer(t *testing.T) {
 		"our server": mixed{yamux.DefaultTransport, large},
 		"our client": mixed{large, yamux.DefaultTransport},
 	} {
-		t.Run(name, func(t *testing.T) { testsuite.SubtestAll(t, m) })
+		t.Run(name, func(t *testing.T) {
+			for title, subtest := range testsuite.Subtests {
+				// Hundreds of streams at a time are no matter of who the peer is.
+				if name == "ours" || !strings.Contains(title, "SubtestStress") {
+					t.Run(title, func(t *testing.T) { subtest(t, m) })
+				}
+			}
+		})
 	}
 }
 
