@@ -9,8 +9,9 @@ import (
 // Why sessions end, as yamux has it.
 const wrongProtocol = 1
 
-// receive takes in frames until the connection ends. It never waits for something
-// to be sent, or two parties could wait for each other.
+// receive takes in frames until the connection ends. It does not wait for something
+// to be sent, or two parties could wait for each other, unless the peer asks for far
+// more than it takes (see answer).
 func (s *Session) receive() {
 	defer close(s.received)
 	err := s.receiveAll()

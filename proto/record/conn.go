@@ -77,15 +77,10 @@ func (c *Conn) Write(p []byte) (written int, err error) {
 // send sends plaintext as one record or, if it is large, as two: the header of a
 // message first, so that the peer, who reads that to learn where to put the
 // rest, can open the rest right there. They are sealed where there is room.
-func (c *Conn) send(room, plain []byte) (err error) {
-	sealed := room
-	if len(plain) > largePlain {
-		if sealed, err = c.out.seal(sealed, plain[:leadPlain]); err != nil {
-			return err
-		}
-		plain = plain[leadPlain:]
-	}
-	if sealed, err = c.out.seal(sealed, plain); err != nil {
+func (c *Conn) send(room, plain []byte) error {
+	lead := min(len(plain), leadPlain)
+	sealed, err := c.sealMessage(room, plain[:lead], plain[lead:])
+	if err != nil {
 		return err
 	}
 	_, err = c.Conn.Write(sealed)
