@@ -13,7 +13,6 @@ import (
 	"github.com/libp2p/go-libp2p/core/protocol"
 	"github.com/libp2p/go-libp2p/core/sec"
 	"github.com/libp2p/go-libp2p/p2p/net/upgrader"
-	libp2ptls "github.com/libp2p/go-libp2p/p2p/security/tls"
 
 	"github.com/cairnstorage/cairn/proto/record"
 )
@@ -27,22 +26,22 @@ const secureProtocol = "/cairn/tls-record/1"
 const exporterLabel = "EXPORTER-cairn-record"
 
 // secureTransport secures connections.
-type secureTransport struct{ handshake *libp2ptls.Transport }
+type secureTransport struct{ *handshake }
 
 func newSecureTransport(key crypto.PrivKey, muxers []upgrader.StreamMuxer) (*secureTransport, error) {
-	handshake, err := libp2ptls.New(secureProtocol, key, muxers)
-	return &secureTransport{handshake}, err
+	h, err := newHandshake(key, muxers)
+	return &secureTransport{h}, err
 }
 
-func (t *secureTransport) ID() protocol.ID { return t.handshake.ID() }
+func (t *secureTransport) ID() protocol.ID { return secureProtocol }
 
 // SecureInbound is sec.SecureTransport.
 func (t *secureTransport) SecureInbound(ctx context.Context, insecure net.Conn, p peer.ID) (sec.SecureConn, error) {
-	conn, err := t.handshake.SecureInbound(ctx, &exactReader{Conn: insecure}, p)
+	done, err := t.do(ctx, &exactReader{Conn: insecure}, p, false)
 	if err != nil {
 		return nil, err
 	}
-	return takeOver(insecure, conn, false)
+	return t.takeOver(insecure, done, false)
 }
 
 // SecureOutbound is sec.SecureTransport.
@@ -52,28 +51,27 @@ func (t *secureTransport) SecureOutbound(ctx context.Context, insecure net.Conn,
 		raw = agreed.Conn
 		insecure = newProposing(raw)
 	}
-	conn, err := t.handshake.SecureOutbound(ctx, &exactReader{Conn: insecure}, p)
+	done, err := t.do(ctx, &exactReader{Conn: insecure}, p, true)
 	if err != nil {
 		return nil, err
 	}
-	return takeOver(raw, conn, true)
+	return t.takeOver(raw, done, true)
 }
 
 // takeOver goes on with records where a handshake has ended, as its client or
 // its server.
-func takeOver(raw net.Conn, done sec.SecureConn, asClient bool) (_ sec.SecureConn, err error) {
+func (t *secureTransport) takeOver(raw net.Conn, done *handshaken, asClient bool) (_ sec.SecureConn, err error) {
 	defer func() {
 		if err != nil {
 			raw.Close()
 		}
 	}()
-	state := done.(interface{ ConnectionState() tls.ConnectionState }).ConnectionState()
-	suite, ok := ciphers[state.CipherSuite]
+	suite, ok := ciphers[done.tls.CipherSuite]
 	if !ok {
-		return nil, fmt.Errorf("unknown cipher suite %s", tls.CipherSuiteName(state.CipherSuite))
+		return nil, fmt.Errorf("unknown cipher suite %s", tls.CipherSuiteName(done.tls.CipherSuite))
 	}
 	const size = len(record.Secret{})
-	exported, err := state.ExportKeyingMaterial(exporterLabel, nil, 2*size)
+	exported, err := done.tls.ExportKeyingMaterial(exporterLabel, nil, 2*size)
 	if err != nil {
 		return nil, err
 	}
@@ -87,9 +85,7 @@ func takeOver(raw net.Conn, done sec.SecureConn, asClient bool) (_ sec.SecureCon
 		return nil, err
 	}
 	// What the handshake needed is let go: only who the peer is stays.
-	return &secureConn{
-		Conn: records, local: done.LocalPeer(), remote: done.RemotePeer(), key: done.RemotePublicKey(), state: done.ConnState(),
-	}, nil
+	return &secureConn{Conn: records, local: t.id, remote: done.peer, key: done.key, state: done.state}, nil
 }
 
 // ciphers are those of TLS 1.3, of which the handshake has chosen what suits both
