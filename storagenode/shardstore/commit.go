@@ -18,10 +18,13 @@ import (
 type commit struct {
 	writer *Writer
 	entry  entry
-	queued bool   // for the next sync of the volume, which guards this
 	old    *entry // of the same shard, which someone else was first with
 	err    error
-	done   chan struct{}
+	done   chan struct{} // closed once it is done; what comes before has it lead
+
+	// Guarded by the volume's syncMu.
+	queued  bool // for the next sync of the volume
+	awaited bool // while others lead
 }
 
 // prepare writes the footer, and what was held back of the record.
@@ -40,7 +43,7 @@ func (w *Writer) prepare(ctx context.Context, m *Meta) (*commit, error) {
 	if m.Key != w.key || m.Layout.Total > w.place.slots {
 		return nil, fmt.Errorf("%w: it was announced as another", ErrMismatch)
 	}
-	c := &commit{writer: w, done: make(chan struct{})}
+	c := &commit{writer: w, done: make(chan struct{}, 1)}
 	c.entry = entry{
 		Info:  Info{Key: m.Key, Slot: m.Slot, Layout: m.Layout, Root: m.Root, Created: m.Created},
 		place: w.place,

@@ -29,8 +29,8 @@ type volume struct {
 	readers map[int64]*reader // offset → who reads there
 
 	syncMu  sync.Mutex
-	waiting []*commit     // for the next sync
-	lead    chan struct{} // holds the token of who syncs for all that wait
+	waiting []*commit // for the next sync
+	led     bool      // one of them leads: see await
 
 	flush sync.Mutex // held during a sync
 	lost  error      // guarded by flush: why a sync failed
@@ -71,7 +71,6 @@ func newVolume(number uint32, f *os.File) *volume {
 		file:    f,
 		writing: make(map[int64]int64),
 		readers: make(map[int64]*reader),
-		lead:    make(chan struct{}, 1),
 	}
 }
 
@@ -163,32 +162,52 @@ func (v *volume) queue(c *commit) {
 // leads: it syncs for all that came before the sync began and gives what became
 // of it to finish. Those who came later are served by the next, which begins as
 // soon as the last has ended, while finish runs. So nothing waits for a timer, nor
-// for another goroutine to start.
+// for another goroutine to start, and none is woken but to lead or because it is
+// done.
 func (v *volume) await(c *commit, finish func(batch []*commit, err error)) {
-	select {
-	case <-c.done:
-		return
-	case v.lead <- struct{}{}:
-	}
-	batch := v.batch(c)
-	var err error
-	if len(batch) > 0 {
-		err = v.sync()
-	}
-	<-v.lead
-	if len(batch) > 0 {
+	if v.leads(c) {
+		batch := v.batch()
+		err := v.sync()
+		v.handOver()
 		finish(batch, err)
 	}
 	<-c.done
 }
 
-// batch takes all that wait, unless another's sync has served c meanwhile.
-func (v *volume) batch(c *commit) []*commit {
+// leads reports whether it is for c to lead. It waits for that or for a sync by
+// another that serves c.
+func (v *volume) leads(c *commit) bool {
+	v.syncMu.Lock()
+	if c.queued && v.led {
+		c.awaited = true
+		v.syncMu.Unlock()
+		_, lead := <-c.done
+		return lead
+	}
+	lead := c.queued
+	v.led = v.led || lead
+	v.syncMu.Unlock()
+	return lead
+}
+
+// handOver has one of those lead that wait by now. One that was queued but is not
+// awaited yet may have to see to something else before.
+func (v *volume) handOver() {
 	v.syncMu.Lock()
 	defer v.syncMu.Unlock()
-	if !c.queued {
-		return nil
+	for _, c := range v.waiting {
+		if c.awaited {
+			c.done <- struct{}{}
+			return
+		}
 	}
+	v.led = false
+}
+
+// batch takes all that wait.
+func (v *volume) batch() []*commit {
+	v.syncMu.Lock()
+	defer v.syncMu.Unlock()
 	batch := v.waiting
 	v.waiting = nil
 	for _, c := range batch {
