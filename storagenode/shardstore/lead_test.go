@@ -143,3 +143,36 @@ func TestManyLead(t *testing.T) {
 		}
 	}
 }
+
+// On one processor those that can run have their shards queued before the first
+// of them blocks it. Now and then the scheduler has that one go on sooner.
+func TestSyncForAllThatCanRun(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	const all, tries = 32, 5
+	most := 0
+	for range tries {
+		most = max(most, syncedFirst(newSyncing(t), all))
+	}
+	if most < all/8 {
+		t.Errorf("of %d that came together %d were synced first", all, most)
+	}
+}
+
+// syncedFirst has so many come together and tells how many the first sync served.
+func syncedFirst(v *syncing, count int) (first int) {
+	var wg sync.WaitGroup
+	var once sync.Once
+	begin := make(chan struct{})
+	for range count {
+		wg.Go(func() {
+			<-begin
+			v.await(v.submit(), func(batch []*commit, err error) {
+				once.Do(func() { first = len(batch) })
+				v.finish(batch, err)
+			})
+		})
+	}
+	close(begin)
+	wg.Wait()
+	return first
+}

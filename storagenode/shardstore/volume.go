@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -187,6 +188,11 @@ func (v *volume) leads(c *commit) bool {
 	lead := c.queued
 	v.led = v.led || lead
 	v.syncMu.Unlock()
+	if lead {
+		// Those that can run may have shards for the same sync, and would lack
+		// this processor for a while.
+		runtime.Gosched()
+	}
 	return lead
 }
 
