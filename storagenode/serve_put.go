@@ -14,21 +14,29 @@ import (
 	"github.com/cairnstorage/cairn/storagenode/shardstore"
 )
 
-// maxWaiting is how many shards of one stream may wait to become durable while
-// the next one arrives.
-const maxWaiting = 4
+const (
+	// maxWaiting is how many shards of one stream may wait to become durable
+	// while the next one arrives.
+	maxWaiting = 4
+
+	// maxSmall is how many bytes a shard has at most for which reading stops
+	// until it is durable.
+	maxSmall = 48 << 10
+)
 
 // servePut takes in shards one after another. Reading goes on while shards that
 // have arrived become durable; a second goroutine waits for that and answers them
 // in order. Both stay for the whole stream: to begin one for each shard would
-// cost a small shard as much as its hash.
+// cost a small shard as much as its hash. To wake one is not worth it for a small
+// shard either: behind that usually nothing comes before its receipt is there.
 func (c *session) servePut(ctx context.Context) {
 	// One more is with the reader and one with the other goroutine.
 	answers := make(chan putAnswer, maxWaiting-2)
 	var answering sync.WaitGroup
 	answering.Go(func() { c.answerPuts(answers) })
 	err := c.readPuts(ctx, answers)
-	if err != nil {
+	if err != nil && err != errAnswered {
+		c.unanswered.Add(1)
 		answers <- putAnswer{err: err} // after those that are on their way
 	}
 	close(answers)
@@ -48,23 +56,30 @@ type putAnswer struct {
 func (c *session) answerPuts(answers <-chan putAnswer) {
 	over := false
 	for a := range answers {
-		receipt, err := c.conclude(a) // also once over: nothing may be left under way
-		if over && err != nil {
-			continue // because of the failure before it
-		}
-		c.answered(requestPut, err)
-		switch {
-		case over:
-		case err != nil:
-			over = true
-			c.refuse(err)
-		default:
-			if err := c.w.WriteControl(wire.TypePutDone, &pb.PutDone{Receipt: receipt}); err != nil {
-				over = true
-				c.refuse(err)
-			}
+		if over = c.answerPut(a, over); !over { // else what follows is for here, too
+			c.unanswered.Add(-1)
 		}
 	}
+}
+
+// answerPut writes an answer, unless the stream is over, and tells whether it is
+// then.
+func (c *session) answerPut(a putAnswer, over bool) bool {
+	receipt, err := c.conclude(a) // also once over: nothing may be left under way
+	if over && err != nil {
+		return true // because of the failure before it
+	}
+	c.answered(requestPut, err)
+	if over {
+		return true
+	}
+	if err == nil {
+		err = c.w.WriteControl(wire.TypePutDone, &pb.PutDone{Receipt: receipt})
+	}
+	if err != nil {
+		c.refuse(err)
+	}
+	return err != nil
 }
 
 // readPuts reads shards until the peer ends the stream, which is no error.
@@ -106,7 +121,24 @@ func (c *session) readShard(ctx context.Context, answers chan<- putAnswer) error
 		writer.Abort()
 		return err
 	}
-	answers <- putAnswer{shard: writer.Submit(ctx, meta), meta: meta} // waits while there are maxWaiting
+	return c.submit(ctx, writer, meta, answers)
+}
+
+// errAnswered ends the reading of a stream that was refused already.
+var errAnswered = errors.New("the stream is over")
+
+// submit has a shard committed and, sooner or later, answered. Both goroutines
+// write answers, but one only while the other has none to write.
+func (c *session) submit(ctx context.Context, writer *shardstore.Writer, meta shardstore.Meta, answers chan<- putAnswer) error {
+	a := putAnswer{shard: writer.Submit(ctx, meta), meta: meta}
+	if meta.Layout.ShardSize() > maxSmall || c.unanswered.Load() > 0 {
+		c.unanswered.Add(1)
+		answers <- a // waits while there are maxWaiting
+		return nil
+	}
+	if c.answerPut(a, false) {
+		return errAnswered
+	}
 	return nil
 }
 

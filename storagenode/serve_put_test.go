@@ -19,8 +19,8 @@ import (
 func TestPutAndGet(t *testing.T) {
 	v := newServed(t, nil)
 	sizes := []int{
-		64, 4032, 4096, 4160, 64<<10 - 64, 64 << 10, 64<<10 + 64, 256<<10 - 64, 256 << 10, 256<<10 + 64,
-		1<<20 + 128, erasure.MaxSegment / testScheme.Required,
+		64, 4032, 4096, 4160, maxSmall - 64, maxSmall, maxSmall + 64, 64, 64<<10 - 64, 64 << 10, 64<<10 + 64,
+		256<<10 - 64, 256 << 10, 256<<10 + 64, 1<<20 + 128, erasure.MaxSegment / testScheme.Required, 64, 64, 1 << 20, 4096,
 	}
 	shards := make([]*testShard, len(sizes))
 	p := v.openPut(1 << 30)
@@ -139,8 +139,15 @@ func TestRepeatIsDatedLikeTheFirst(t *testing.T) {
 	}
 }
 
-// An answer to the first shard comes before the refusal of the second.
+// An answer to the first shard comes before the refusal of the second, whichever
+// goroutine it is of.
 func TestPutRefusals(t *testing.T) {
+	for name, size := range map[string]int{"small": 64, "large": 64 << 10} {
+		t.Run(name, func(t *testing.T) { testPutRefusals(t, size) })
+	}
+}
+
+func testPutRefusals(t *testing.T, before int) {
 	v := newServed(t, nil)
 	data := func(n int) func(s rawStream) {
 		return func(s rawStream) { s.w.WriteData(make([]byte, wire.HeaderSize+n)) }
@@ -211,11 +218,11 @@ func TestPutRefusals(t *testing.T) {
 			if err := s.open(v.lease(v.group, v.newLimit(order.ActionPut, 1<<20))); err != nil {
 				t.Fatal(err)
 			}
-			good := newTestShard(t, 64)
+			good := newTestShard(t, before)
 			if name != "more than the limit" {
-				begin(good.id[:], 64)(s)
+				begin(good.id[:], uint64(before))(s)
 				s.w.WriteData(append(make([]byte, wire.HeaderSize), good.data...))
-				s.w.WriteControl(wire.TypePutEnd, &pb.PutEnd{Size: 256, Root: good.root[:], ShardRoots: merkle.JoinHashes(good.roots)})
+				s.w.WriteControl(wire.TypePutEnd, &pb.PutEnd{Size: uint64(good.layout.Size), Root: good.root[:], ShardRoots: merkle.JoinHashes(good.roots)})
 			}
 			for _, step := range c.steps {
 				step(s) // fails when the node has refused already
@@ -228,6 +235,26 @@ func TestPutRefusals(t *testing.T) {
 			wantCode(t, s.answer(), c.code)
 			s.wantCut(t)
 		})
+	}
+}
+
+// Behind a shard that was refused none is answered, small or not.
+func TestNothingAfterARefusal(t *testing.T) {
+	v := newServed(t, nil)
+	for range 20 {
+		s := v.raw()
+		s.open(v.lease(v.group, v.newLimit(order.ActionPut, 1<<20)))
+		for i, size := range []int{maxSmall + 64, 64, 4096} {
+			shard := newTestShard(t, size)
+			s.w.WriteControl(wire.TypePutBegin, &pb.PutBegin{Segment: shard.id[:], MaxSize: uint64(size)})
+			if i == 0 {
+				shard.data[0] ^= 1
+			}
+			s.w.WriteData(append(make([]byte, wire.HeaderSize), shard.data...))
+			s.w.WriteControl(wire.TypePutEnd, &pb.PutEnd{Size: uint64(shard.layout.Size), Root: shard.root[:], ShardRoots: merkle.JoinHashes(shard.roots)})
+		}
+		wantCode(t, s.answer(), pb.Code_CODE_MISMATCH)
+		s.wantCut(t)
 	}
 }
 

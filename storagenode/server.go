@@ -107,6 +107,8 @@ type session struct {
 	share *share // of the buffers
 	slot  int    // of this node in the group
 	limit *order.Limit
+
+	unanswered atomic.Int32 // shards that answerPuts has yet to answer
 }
 
 // Serve serves one shard stream until it ends.
