@@ -373,3 +373,24 @@ func TestIdleStreamsEnd(t *testing.T) {
 		sendSegment(t, s, memory, 1)
 	})
 }
+
+// A sender is woken for a shard only if there is something to do before the first
+// of its parts is there: to open a stream.
+func TestEnqueueWakes(t *testing.T) {
+	for name, c := range map[string]struct {
+		stream *answering
+		wakes  bool
+	}{
+		"no stream":       {nil, true},
+		"a stream":        {&answering{}, false},
+		"a broken stream": {&answering{err: errSlow}, true},
+		"a late stream":   {&answering{late: true}, true},
+	} {
+		s := newSlotSender(nil, 0, leaseNode{})
+		s.stream = c.stream
+		s.enqueue(new(shard))
+		if woken := len(s.wake) > 0; woken != c.wakes {
+			t.Errorf("%s: woken %t", name, woken)
+		}
+	}
+}

@@ -54,6 +54,7 @@ type slotSender struct {
 	slot    int
 	node    leaseNode
 	wake    chan struct{} // holds a token when there may be something to do
+	idle    *time.Timer   // of the stream, while there is nothing to send
 
 	mu       sync.Mutex
 	given    []*shard   // in order; those that are settled go at the next one
@@ -66,7 +67,7 @@ type slotSender struct {
 }
 
 func newSlotSender(session *putSession, slot int, node leaseNode) *slotSender {
-	return &slotSender{session: session, slot: slot, node: node, wake: make(chan struct{}, 1)}
+	return &slotSender{session: session, slot: slot, node: node, wake: make(chan struct{}, 1), idle: time.NewTimer(idleStream)}
 }
 
 func (s *slotSender) nudge() {
@@ -81,8 +82,11 @@ func (s *slotSender) enqueue(sh *shard) {
 	s.mu.Lock()
 	s.given = append(s.given, sh)
 	s.queue = append(s.queue, sh)
+	ready := s.ready()
 	s.mu.Unlock()
-	s.nudge()
+	if !ready { // else there is nothing to do before the first part
+		s.nudge()
+	}
 }
 
 // push appends a part to a shard, unless the shard is over, and becomes an
@@ -175,8 +179,7 @@ func (s *slotSender) run() {
 // current waits for the shard to be sent next; nil means that there will be
 // none.
 func (s *slotSender) current() *shard {
-	idle := time.NewTimer(idleStream)
-	defer idle.Stop()
+	s.idle.Reset(idleStream)
 	for {
 		s.mu.Lock()
 		if len(s.queue) > 0 {
@@ -191,7 +194,7 @@ func (s *slotSender) current() *shard {
 		}
 		select {
 		case <-s.wake:
-		case <-idle.C:
+		case <-s.idle.C:
 			s.hangUp()
 		}
 	}
@@ -277,16 +280,21 @@ func (s *slotSender) end(sh *shard, stream *answering) error {
 	return nil
 }
 
+// ready tells whether there is a stream that can be used. The caller holds the lock.
+func (s *slotSender) ready() bool {
+	return s.stream != nil && s.stream.err == nil && !s.stream.late
+}
+
 // open returns the stream there is or a new one.
 func (s *slotSender) open(sh *shard) (*answering, error) {
-	ctx, cancel := context.WithTimeout(s.session.ctx, s.session.tolerate.opening(s.node))
-	defer cancel()
 	s.mu.Lock()
 	stream, over := s.stream, sh.over
-	if stream != nil && stream.err == nil && !stream.late || over != nil {
+	if s.ready() || over != nil {
 		s.mu.Unlock()
 		return stream, over
 	}
+	ctx, cancel := context.WithTimeout(s.session.ctx, s.session.tolerate.opening(s.node))
+	defer cancel()
 	s.dialling = cancel
 	s.mu.Unlock()
 	s.hangUp()
