@@ -22,6 +22,7 @@ func (h heard) Read(p []byte) (int, error)     { return h.Reader.Read(p) }
 func (heard) Write(p []byte) (int, error)      { return len(p), nil }
 func (heard) Close() error                     { return nil }
 func (heard) SetWriteDeadline(time.Time) error { return nil }
+func (heard) SetReadDeadline(time.Time) error  { return nil }
 
 // FuzzReceive has anything come to a session that has streams of its own and
 // answers on all others. It ends when that ends, and nothing is left.

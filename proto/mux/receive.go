@@ -2,158 +2,179 @@ package mux
 
 import (
 	"errors"
-	"fmt"
 	"io"
+	"os"
+	"sync"
+	"time"
 )
 
-// Why sessions end, as yamux has it.
-const wrongProtocol = 1
+// lookTime is for how long nobody may receive, and half of it at least, until the
+// session's own goroutine does.
+const lookTime = 50 * time.Millisecond
 
-// receive takes in frames until the connection ends. It does not wait for something
-// to be sent, or two parties could wait for each other, unless the peer asks for far
-// more than it takes (see answer).
+// A receiver says whose turn it is to receive. Whoever waits for something that the
+// peer sends receives it by itself, and whatever else comes before: so data goes at
+// once where it is wanted, and no goroutine is woken to be handed it. While nobody
+// waits a goroutine of the session receives. It passes the turn on as soon as there
+// is something for a stream, whose user may soon wait for more.
+type receiver struct {
+	turn chan struct{} // holds a token while somebody receives
+	idle chan struct{} // holds a token when it is time for the session's goroutine
+	in   incoming      // of whose turn it is
+
+	mu      sync.Mutex
+	by      *Stream     // for which the turn is used; nil: for all
+	called  bool        // by a deadline in the past, to look for other news
+	passed  bool        // the turn was, since look was here
+	looking *time.Timer // for look, running while watched
+	watched bool
+}
+
+func (s *Session) initReceiver() {
+	s.receiver.turn, s.receiver.idle = make(chan struct{}, 1), make(chan struct{}, 1)
+	s.receiver.looking = time.AfterFunc(time.Hour, s.look)
+	s.receiver.looking.Stop()
+}
+
+// receive receives when nobody else does, until the connection ends.
 func (s *Session) receive() {
-	defer close(s.received)
-	err := s.receiveAll()
-	if errors.Is(err, ErrProtocol) {
-		s.settle(header{goAway, 0, 0, wrongProtocol})
-	}
-	s.fail(err)
-}
-
-func (s *Session) receiveAll() error {
-	var raw [headerSize]byte
+	r := &s.receiver
 	for {
-		if _, err := io.ReadFull(s.conn, raw[:]); err != nil {
-			return err
+		select {
+		case r.turn <- struct{}{}:
+			s.receiveFor(nil, func(*Stream) bool { return r.in.news }, nil)
+		default:
 		}
-		h, err := parseHeader(&raw)
-		if err != nil {
-			return err
-		}
-		s.alive.Store(true)
-		if h.kind != ping && !s.active.Load() {
-			s.active.Store(true)
-		}
-		if err := s.take(h); err != nil {
-			return err
+		select {
+		case <-r.idle:
+		case <-s.received:
+			return
 		}
 	}
 }
 
-// take takes in a frame.
-func (s *Session) take(h header) error {
-	switch h.kind {
-	case ping:
-		if h.flags&opened != 0 {
-			s.answer(header{ping, acknowledged, 0, h.length})
+// receiveFor receives until a stream is ready, or some data of it has been put into p:
+// n bytes. It uses up the turn, which the caller has.
+func (s *Session) receiveFor(st *Stream, ready func(*Stream) bool, p []byte) (n int) {
+	r := &s.receiver
+	r.mu.Lock()
+	r.by = st
+	r.mu.Unlock()
+	r.in.news = false
+	for n == 0 && !ready(st) {
+		var err error
+		if n, err = s.receiveSome(st, p); err != nil {
+			s.endReceiving(err)
+			return 0
 		}
-		return nil
-	case goAway:
-		return &GoAwayError{Remote: true, Code: h.length}
 	}
-	if h.flags&opened != 0 {
-		if err := s.takeStream(h.stream); err != nil {
-			return err
-		}
+	s.passTurn(n > 0 || st == nil || !st.over())
+	return n
+}
+
+// receiveSome receives by one read: data of the stream into p, if that is what comes,
+// n bytes, or else anything.
+func (s *Session) receiveSome(st *Stream, p []byte) (n int, err error) {
+	in := &s.receiver.in
+	into, direct := in.space(st, p)
+	got, err := s.conn.Read(into)
+	if got == 0 {
+		return 0, s.explain(err)
 	}
-	st := s.lookup(h.stream)
-	if st == nil { // it was reset here, or closed
-		return s.skip(h)
-	}
-	if h.flags&acknowledged != 0 {
-		st.acknowledge()
-	}
+	s.alive.Store(true)
 	switch {
-	case h.flags&reset != 0:
-		why := &StreamError{Remote: true}
-		if h.kind == update {
-			why.Code = h.length
-		}
-		st.end(why)
-		s.remove(st)
-		return s.skip(h)
-	case h.kind == update:
-		st.credited(h.length)
+	case in.left == 0:
+		return 0, s.arrivedHeader(got)
+	case direct:
+		in.left -= got
+		n = got
 	default:
-		if err := s.takeData(st, h.length); err != nil {
-			return err
-		}
+		in.arrived(got)
 	}
-	if h.flags&finished != 0 && st.finished() {
-		s.remove(st)
+	if in.left == 0 {
+		s.endFrame()
 	}
-	return nil
+	return n, nil
 }
 
-// takeStream takes in a stream that the peer opens, or refuses it.
-func (s *Session) takeStream(id uint32) error {
-	s.mu.Lock()
-	wrong := id == 0 || id%2 == s.next%2 || s.streams[id] != nil
-	s.mu.Unlock()
-	if wrong {
-		return fmt.Errorf("%w: the peer opened stream %d", ErrProtocol, id)
-	}
-	refusal := header{update, reset, id, 0}
-	release, err := s.config.Reserve()
-	if err != nil {
-		s.answer(refusal)
+// explain is what an error means to who receives. It is none if somebody called.
+func (s *Session) explain(err error) error {
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded) && s.resume():
 		return nil
-	}
-	st := newStream(s, id, release)
-	st.allowed = LeastWindow
-	s.mu.Lock()
-	err = s.err
-	if err == nil {
-		s.streams[id] = st
-	}
-	s.mu.Unlock()
-	if err != nil {
-		release()
-		return err
-	}
-	select {
-	case s.accepted <- st:
-	default:
-		st.end(&StreamError{})
-		s.remove(st)
-		s.answer(refusal)
-	}
-	return nil
-}
-
-// takeData takes in what follows a header.
-func (s *Session) takeData(st *Stream, size uint32) error {
-	if !st.use(size) {
-		return fmt.Errorf("%w: on stream %d came more than its window", ErrProtocol, st.id)
-	}
-	for size > 0 {
-		n := int(min(size, maxPiece))
-		memory := takePiece(n)
-		if _, err := io.ReadFull(s.conn, (*memory)[:n]); err != nil {
-			givePiece(memory)
-			return unexpected(err)
-		}
-		st.deliver(memory, n)
-		size -= uint32(n)
-		s.alive.Store(true) // other implementations send frames that take long
-	}
-	return nil
-}
-
-// skip passes over the data of a frame.
-func (s *Session) skip(h header) error {
-	if h.kind != data || h.length == 0 {
-		return nil
-	}
-	_, err := io.CopyN(io.Discard, s.conn, int64(h.length))
-	return unexpected(err)
-}
-
-// unexpected is an error in the middle of a frame.
-func unexpected(err error) error {
-	if err == io.EOF {
+	case err == io.EOF && s.receiver.in.within():
 		return io.ErrUnexpectedEOF
 	}
 	return err
+}
+
+// endReceiving ends the session when no more can be received. It keeps the turn.
+func (s *Session) endReceiving(err error) {
+	if errors.Is(err, ErrProtocol) {
+		s.settle(header{goAway, 0, 0, wrongProtocol})
+	}
+	s.receiver.in.drop()
+	s.fail(err)
+	close(s.received)
+}
+
+// passTurn lets others receive. The session's goroutine does if none has for a while,
+// or at once if this one will not come again.
+func (s *Session) passTurn(again bool) {
+	r := &s.receiver
+	r.mu.Lock()
+	r.by = nil
+	s.unsetCall()
+	if r.passed = true; !r.watched {
+		r.watched = true
+		r.looking.Reset(lookTime)
+	}
+	<-r.turn
+	r.mu.Unlock()
+	if !again || s.IsClosed() { // of which it has to find out, too
+		notify(r.idle)
+	}
+}
+
+// look finds out whether anybody receives, now and then.
+func (s *Session) look() {
+	r := &s.receiver
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.watched = false
+	switch {
+	case len(r.turn) > 0: // until the turn is passed
+	case r.passed:
+		r.passed, r.watched = false, true
+		r.looking.Reset(lookTime)
+	default:
+		notify(r.idle)
+	}
+}
+
+// call has a stream's Read or Write that receives look for other news.
+func (s *Session) call(st *Stream) {
+	r := &s.receiver
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.by == st && !r.called {
+		r.called = true
+		_ = s.conn.SetReadDeadline(time.Unix(1, 0)) // it fails for a connection that has ended, as reads do
+	}
+}
+
+// resume tells whether somebody has called, and makes the connection readable again.
+func (s *Session) resume() bool {
+	s.receiver.mu.Lock()
+	defer s.receiver.mu.Unlock()
+	return s.unsetCall()
+}
+
+func (s *Session) unsetCall() (called bool) {
+	r := &s.receiver
+	if called = r.called; called {
+		r.called = false
+		_ = s.conn.SetReadDeadline(time.Time{})
+	}
+	return called
 }

@@ -48,7 +48,9 @@ func (s *Session) send(st *Stream, p []byte) error {
 			continue // that the stream begins may be among the rest
 		}
 		s.head = header{data, 0, st.id, uint32(len(p))}.append(head)
-		done, err := s.write(s.head, p)
+		lead := min(len(p), s.config.Lead)
+		s.head = append(s.head, p[:lead]...)
+		done, err := s.write(s.head, p[lead:])
 		if done {
 			s.release()
 		}
@@ -174,6 +176,7 @@ func (s *Session) finish(rest func() error, timeout time.Duration) error {
 // broken ends a session that cannot be written to. What the peer has said before,
 // perhaps why, is heard first.
 func (s *Session) broken(err error) {
+	notify(s.receiver.idle)
 	timer := time.NewTimer(farewellTime)
 	defer timer.Stop()
 	select {

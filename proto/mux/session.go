@@ -2,10 +2,11 @@
 // with two habits of libp2p: a reset carries why in the length of its frame, and so
 // does the end of a session. (https://github.com/hashicorp/yamux/blob/master/spec.md)
 //
-// What sets it apart from other implementations is that a write is done by whom
-// it is for: nothing is copied to be sent by another goroutine, and none is
-// woken, unless the connection takes no more just then. Windows are as large from
-// the beginning as they will ever be.
+// What sets it apart from other implementations is that reads and writes are done
+// by whom they are for: nothing is copied to be sent by another goroutine, or was
+// received by one, and none is woken, unless the connection takes no more just then
+// or something for others comes. Windows are as large from the beginning as they will
+// ever be.
 package mux
 
 import (
@@ -30,13 +31,16 @@ const (
 	maxAnswers = 2 * backlog
 )
 
-// Config says how a session behaves. All of it is needed.
+// Config says how a session behaves. All of it is needed but Lead.
 type Config struct {
 	// Window is how many bytes the peer may send on a stream that were not read
 	// yet; at least LeastWindow.
 	Window int
 	// MaxMessage is the most data that is sent in one frame, in bytes.
 	MaxMessage int
+	// Lead is how many bytes of a message are sent with the header of its frame, apart
+	// from the rest, so that who reads as many first can have the rest put in place.
+	Lead int
 	// WriteTimeout is how long a frame may take to be sent.
 	WriteTimeout time.Duration
 	// KeepAlive is after how much silence the peer is asked whether it is there.
@@ -56,6 +60,7 @@ type Session struct {
 	accepted chan *Stream  // to be handed out by AcceptStream
 	opening  chan struct{} // a token for each stream that the peer has not acknowledged
 	over     chan struct{} // closed at the end
+	receiver receiver
 	received chan struct{} // closed when nothing will be received
 
 	alive, active atomic.Bool // something was heard since the last tick; more than pings
@@ -72,7 +77,8 @@ type Session struct {
 	leaving error  // why it will be, though the peer may be faster in closing the connection
 }
 
-// New begins a session. The parties must not both be the client.
+// New begins a session. The parties must not both be the client. A deadline that
+// passes must not keep conn from being read later on.
 func New(conn net.Conn, client bool, c Config) *Session {
 	s := &Session{
 		config: c, conn: conn, out: writerOf(conn),
@@ -84,6 +90,7 @@ func New(conn net.Conn, client bool, c Config) *Session {
 		s.next = 1
 	}
 	s.drained.L = &s.mu
+	s.initReceiver()
 	s.mu.Lock() // or tick might not find it
 	s.ticking = time.AfterFunc(c.KeepAlive, s.tick)
 	s.mu.Unlock()
@@ -190,6 +197,7 @@ func (s *Session) fail(err error) {
 	close(s.over)
 	s.drained.Broadcast()
 	s.mu.Unlock()
+	notify(s.receiver.idle)
 	s.conn.Close()
 	if _, told := err.(*GoAwayError); !told {
 		err = fmt.Errorf("%w: %w", ErrReset, err)
@@ -218,6 +226,9 @@ func (s *Session) remove(st *Stream) {
 	if known {
 		st.acknowledge()
 		st.forget()
+		if len(s.receiver.turn) == 0 {
+			notify(s.receiver.idle) // who has received for it may not come again
+		}
 	}
 }
 

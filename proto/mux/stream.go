@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -17,6 +18,7 @@ type Stream struct {
 
 	// Hold a token when there may be news for who reads, and for who writes.
 	readNews, writeNews chan struct{}
+	waiting             atomic.Int32 // reads and writes that wait for either, or to receive
 
 	mu              sync.Mutex
 	in              inbox
@@ -45,28 +47,81 @@ func (st *Stream) Read(p []byte) (int, error) {
 		if n > 0 || end != nil {
 			return n, end
 		}
-		<-st.readNews
+		if n := st.await(st.readNews, (*Stream).readable, p); n > 0 {
+			st.mu.Lock()
+			more := st.owe(n)
+			st.mu.Unlock()
+			st.tell(more)
+			return n, nil
+		}
 	}
 	return 0, nil
 }
 
-// takeOut reads what there is. The peer hears of it each half a window.
+// await waits for news, or receives until the stream is ready or some data of it is in
+// p: n bytes.
+func (st *Stream) await(news chan struct{}, ready func(*Stream) bool, p []byte) (n int) {
+	st.waiting.Add(1)
+	select {
+	case <-news:
+		st.waiting.Add(-1)
+		return 0
+	case st.session.receiver.turn <- struct{}{}:
+		st.waiting.Add(-1)
+		return st.session.receiveFor(st, ready, p)
+	}
+}
+
+// takeOut reads what there is.
 func (st *Stream) takeOut(p []byte) (n int, end error) {
 	st.mu.Lock()
-	n = st.in.read(p)
 	var more uint32
-	if st.owed += uint32(n); st.inEnd == nil && int(st.owed) >= st.session.config.Window/2 {
-		more, st.owed = st.owed, 0
-		st.allowed += more
-	}
-	if n == 0 {
+	if n = st.in.read(p); n > 0 {
+		more = st.owe(n)
+	} else {
 		end = cmp.Or(st.inEnd, st.readBy.passed)
 	}
 	st.mu.Unlock()
+	st.tell(more)
+	return n, end
+}
+
+// owe takes note of what was read and returns what the peer is to be told that it may
+// send: half a window at least, or nothing. The caller holds the lock.
+func (st *Stream) owe(bytes int) (more uint32) {
+	if st.owed += uint32(bytes); st.inEnd == nil && int(st.owed) >= st.session.config.Window/2 {
+		more, st.owed = st.owed, 0
+		st.allowed += more
+	}
+	return more
+}
+
+// tell tells the peer that it may send so many bytes more, if there are any.
+func (st *Stream) tell(more uint32) {
 	if more > 0 {
 		st.session.control(header{update, 0, st.id, more})
 	}
-	return n, end
+}
+
+// readable tells whether Read needs to wait no more.
+func (st *Stream) readable() bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return len(st.in.pieces) > 0 || st.inEnd != nil || st.readBy.passed != nil
+}
+
+// over tells whether nothing more is to be had from the peer, or cannot be waited for.
+func (st *Stream) over() bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.inEnd != nil || st.readBy.passed != nil
+}
+
+// writable tells whether Write has not to wait for the peer any more.
+func (st *Stream) writable() bool {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return st.credit > 0 || st.outEnd != nil || st.writeBy.passed != nil
 }
 
 // Write is io.Writer. It returns when all is on its way, which may take until the
@@ -101,7 +156,7 @@ func (st *Stream) spend(most int) (int, error) {
 		if n > 0 {
 			return int(n), nil
 		}
-		<-st.writeNews
+		st.await(st.writeNews, (*Stream).writable, nil)
 	}
 }
 
@@ -141,7 +196,7 @@ func (st *Stream) CloseWrite() error {
 	default:
 		return end
 	}
-	notify(st.writeNews)
+	st.wake(st.writeNews)
 	st.session.control(header{update, finished, st.id, 0})
 	if over {
 		st.session.remove(st)
@@ -158,7 +213,7 @@ func (st *Stream) CloseRead() error {
 	st.in.clear()
 	over := st.outEnd != nil
 	st.mu.Unlock()
-	notify(st.readNews)
+	st.wake(st.readNews)
 	if over {
 		st.session.remove(st)
 	}
@@ -195,8 +250,8 @@ func (st *Stream) end(why error) (open bool) {
 	if st.outEnd == nil {
 		st.outEnd, open = why, true
 	}
-	notify(st.readNews)
-	notify(st.writeNews)
+	st.wake(st.readNews)
+	st.wake(st.writeNews)
 	return open
 }
 
@@ -308,7 +363,7 @@ func (st *Stream) set(d *deadline, t time.Time, news chan struct{}) {
 	left := time.Until(t)
 	if left <= 0 {
 		d.passed = os.ErrDeadlineExceeded
-		notify(news)
+		st.wake(news)
 		return
 	}
 	var timer *time.Timer
@@ -317,7 +372,7 @@ func (st *Stream) set(d *deadline, t time.Time, news chan struct{}) {
 		defer st.mu.Unlock()
 		if d.timer == timer { // and not another by now
 			d.passed = os.ErrDeadlineExceeded
-			notify(news)
+			st.wake(news)
 		}
 	})
 	d.timer = timer
@@ -328,6 +383,12 @@ func (d *deadline) clear() {
 		d.timer.Stop()
 	}
 	*d = deadline{}
+}
+
+// wake tells who reads, or writes, of news that were not received.
+func (st *Stream) wake(news chan struct{}) {
+	notify(news)
+	st.session.call(st)
 }
 
 func notify(news chan struct{}) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os"
 	"sync"
 	"syscall"
 )
@@ -20,8 +21,8 @@ var (
 type Secrets struct{ Send, Receive Secret }
 
 // A Conn is one end of a connection. Like any net.Conn it may be used from many
-// goroutines at once. An error, a passed deadline too, ends the direction it
-// struck.
+// goroutines at once. An error ends the direction it struck, a passed deadline that
+// of writing alone: reading can go on where it was.
 type Conn struct {
 	net.Conn // what carries the records
 
@@ -32,8 +33,11 @@ type Conn struct {
 	receiving sync.Mutex
 	in        half
 	raw       *bufio.Reader
+	header    [headerSize]byte
+	sealed    []byte  // of the record that is being received; nil: none is
+	arrived   int     // bytes of sealed
 	plain     []byte  // received and not yet read
-	buffer    *[]byte // has plain; nil: small is enough
+	buffer    *[]byte // has sealed or plain; nil: small is enough
 	small     [smallRecord]byte
 }
 
@@ -96,11 +100,16 @@ func (c *Conn) Read(p []byte) (n int, err error) {
 		return 0, nil
 	}
 	if len(c.plain) == 0 {
-		if c.in.failed == nil {
-			n, c.in.failed = c.receive(p)
+		if c.in.failed != nil {
+			return 0, c.in.failed
 		}
-		if n > 0 || c.in.failed != nil {
-			return n, c.in.failed
+		n, err = c.receive(p)
+		if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+			c.in.failed = err
+			c.release()
+		}
+		if n > 0 || err != nil {
+			return n, err
 		}
 	}
 	n = copy(p, c.plain)
@@ -111,34 +120,43 @@ func (c *Conn) Read(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// receive takes in the next record. It puts the plaintext where it is wanted, if
-// it fits there, and keeps it else.
+// receive takes in the next record, or the rest of it. It puts the plaintext where it
+// is wanted, if it fits there, and keeps it else.
 func (c *Conn) receive(wanted []byte) (int, error) {
-	var header [headerSize]byte
-	if _, err := io.ReadFull(c.raw, header[:]); err != nil {
-		return 0, err
-	}
-	size, err := sealedSize(header[:])
-	if err != nil {
-		return 0, err
-	}
-	sealed := c.space(size)
-	if _, err := io.ReadFull(c.raw, sealed); err != nil {
-		c.release()
-		if err == io.EOF {
-			err = io.ErrUnexpectedEOF
+	if c.sealed == nil {
+		header, err := c.raw.Peek(headerSize)
+		if err != nil {
+			return 0, cutOff(err, len(header))
 		}
-		return 0, err
+		copy(c.header[:], header)
+		size, err := sealedSize(header)
+		if err != nil {
+			return 0, err
+		}
+		_, _ = c.raw.Discard(headerSize) // it is there
+		c.sealed, c.arrived = c.space(size), 0
 	}
-	if size-tagSize <= len(wanted) {
-		defer c.release()
-		plain, err := c.in.open(wanted[:0], header[:], sealed)
+	n, err := io.ReadFull(c.raw, c.sealed[c.arrived:])
+	if c.arrived += n; err != nil {
+		return 0, cutOff(err, 1)
+	}
+	sealed := c.sealed
+	c.sealed = nil
+	if len(sealed)-tagSize <= len(wanted) {
+		plain, err := c.in.open(wanted[:0], c.header[:], sealed)
+		c.release()
 		return len(plain), err
 	}
-	if c.plain, err = c.in.open(sealed[:0], header[:], sealed); err != nil {
-		c.release()
-	}
+	c.plain, err = c.in.open(sealed[:0], c.header[:], sealed)
 	return 0, err
+}
+
+// cutOff is what an error means after so many bytes of a record.
+func cutOff(err error, bytes int) error {
+	if err == io.EOF && bytes > 0 {
+		return io.ErrUnexpectedEOF
+	}
+	return err
 }
 
 func (c *Conn) space(size int) []byte {
@@ -151,7 +169,7 @@ func (c *Conn) space(size int) []byte {
 
 // release gives back the buffer of a record that was read.
 func (c *Conn) release() {
-	c.plain = nil
+	c.sealed, c.plain = nil, nil
 	if c.buffer != nil {
 		giveBuffer(c.buffer)
 		c.buffer = nil

@@ -121,6 +121,45 @@ func TestHeaderFirst(t *testing.T) {
 	}
 }
 
+// TestReadGoesOn has a deadline pass after each byte of a record.
+func TestReadGoesOn(t *testing.T) {
+	for _, size := range []int{1, smallRecord, largePlain, largePlain + 1} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			sent, received := net.Pipe()
+			defer received.Close()
+			defer sent.Close()
+			data := golden.Bytes("data", size)
+			sealed, err := wrap(t, sent, 0, 3).sealMessage(make([]byte, 0, maxBuffer), data[:min(size, leadPlain)], data[min(size, leadPlain):])
+			if err != nil {
+				t.Fatal(err)
+			}
+			b := wrap(t, received, 1, 3)
+			var got []byte
+			for p := make([]byte, size); len(sealed) > 0; sealed = sealed[min(len(sealed), 1+size/100):] {
+				b.SetReadDeadline(time.Unix(1, 0))
+				if n, err := b.Read(p); n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Fatalf("read %d bytes too soon: %v", n, err)
+				}
+				b.SetReadDeadline(time.Now().Add(time.Minute))
+				part, written := sealed[:min(len(sealed), 1+size/100)], make(chan bool)
+				go func() {
+					sent.Write(part)
+					b.SetReadDeadline(time.Unix(1, 0)) // what has come by then is taken in
+					close(written)
+				}()
+				n, err := b.Read(p)
+				if got = append(got, p[:n]...); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Fatal(err)
+				}
+				<-written
+			}
+			if !bytes.Equal(got, data) {
+				t.Errorf("read %d bytes of %d, or others", len(got), size)
+			}
+		})
+	}
+}
+
 // TestBothWays has many goroutines write and one read at each end.
 func TestBothWays(t *testing.T) {
 	a, b := pair(t, 7)

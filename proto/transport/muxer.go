@@ -18,6 +18,7 @@ const (
 	muxProtocol protocol.ID = "/yamux/1.0.0"
 
 	maxMessage = 256<<10 + 1<<5 // room for the largest data frame
+	leadSize   = 5              // which begins with a header of so many bytes
 
 	// Half of a slow message may be sent when this is over: 9 KB/s will do.
 	muxWriteTimeout = time.Minute
@@ -30,7 +31,7 @@ type muxer struct{ window int }
 // NewConn is network.Multiplexer.
 func (m muxer) NewConn(conn net.Conn, isServer bool, scope network.PeerScope) (network.MuxedConn, error) {
 	return muxedConn{mux.New(conn, !isServer, mux.Config{
-		Window: m.window, MaxMessage: maxMessage, WriteTimeout: muxWriteTimeout, KeepAlive: muxKeepAlive,
+		Window: m.window, MaxMessage: maxMessage, Lead: leadSize, WriteTimeout: muxWriteTimeout, KeepAlive: muxKeepAlive,
 		Reserve: func() (func(), error) { return reserve(scope) },
 	})}, nil
 }
