@@ -346,43 +346,57 @@ func (st *Stream) SetWriteDeadline(t time.Time) error {
 	return nil
 }
 
-// A deadline has a timer for as long as it is to come, so that waiting costs none.
+// A deadline has one timer for as long as it is to come, so that waiting costs none.
+// One that is moved on leaves it as it is: it goes off too soon, and is set again.
 type deadline struct {
+	at     time.Time // zero: there is none
+	passed error     // os.ErrDeadlineExceeded once it has
 	timer  *time.Timer
-	passed error // os.ErrDeadlineExceeded once it has
+	due    time.Time // when the timer goes off; zero: it does not
 }
 
 // set sets a deadline, of which who waits for the news hears.
 func (st *Stream) set(d *deadline, t time.Time, news chan struct{}) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	d.clear()
-	if t.IsZero() || st.inEnd != nil && st.outEnd != nil { // nothing waits any more
-		return
-	}
+	d.at, d.passed = t, nil
 	left := time.Until(t)
-	if left <= 0 {
+	switch {
+	case t.IsZero() || st.inEnd != nil && st.outEnd != nil: // nothing waits any more
+		d.clear()
+	case left <= 0:
 		d.passed = os.ErrDeadlineExceeded
 		st.wake(news)
+	case d.timer == nil:
+		d.timer, d.due = time.AfterFunc(left, func() { st.isDue(d, news) }), t
+	case d.due.IsZero() || t.Before(d.due):
+		d.timer.Reset(left)
+		d.due = t
+	}
+}
+
+// isDue has a deadline pass whose timer has gone off, unless it was moved.
+func (st *Stream) isDue(d *deadline, news chan struct{}) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	d.due = time.Time{}
+	if d.at.IsZero() || d.passed != nil {
 		return
 	}
-	var timer *time.Timer
-	timer = time.AfterFunc(left, func() {
-		st.mu.Lock()
-		defer st.mu.Unlock()
-		if d.timer == timer { // and not another by now
-			d.passed = os.ErrDeadlineExceeded
-			st.wake(news)
-		}
-	})
-	d.timer = timer
+	if left := time.Until(d.at); left > 0 {
+		d.timer.Reset(left)
+		d.due = d.at
+		return
+	}
+	d.passed = os.ErrDeadlineExceeded
+	st.wake(news)
 }
 
 func (d *deadline) clear() {
 	if d.timer != nil {
 		d.timer.Stop()
 	}
-	*d = deadline{}
+	d.at, d.due, d.passed = time.Time{}, time.Time{}, nil
 }
 
 // wake tells who reads, or writes, of news that were not received.

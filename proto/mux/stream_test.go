@@ -208,7 +208,11 @@ func TestReadDeadline(t *testing.T) {
 			return err
 		}
 		past, far := time.Now().Add(-time.Second), time.Now().Add(time.Hour)
-		for _, set := range [][]time.Time{{past}, {{}, past}, {far, past}, {far, {}, time.Now().Add(20 * time.Millisecond)}} {
+		soon := func(ms time.Duration) time.Time { return time.Now().Add(ms * time.Millisecond) }
+		for _, set := range [][]time.Time{
+			{past}, {{}, past}, {far, past}, {far, {}, soon(20)},
+			{soon(30), soon(60)}, {soon(60), soon(30)}, {far, soon(80), far, soon(120)}, {soon(1), {}, past},
+		} {
 			a.SetReadDeadline(set[0])
 			done := make(chan error, 1)
 			go func() { done <- read() }()
@@ -226,6 +230,26 @@ func TestReadDeadline(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// TestMovedDeadline has a deadline pass at the time it was last moved to, and not at
+// one before.
+func TestMovedDeadline(t *testing.T) {
+	client, server := sessions(t, links["pipe"], LeastWindow)
+	a, _ := streams(t, client, server)
+	start := time.Now()
+	for _, after := range []time.Duration{20, 40, 30, 60} {
+		a.SetReadDeadline(start.Add(after * time.Millisecond))
+	}
+	if _, err := a.Read(make([]byte, 1)); !isTimeout(err) || time.Since(start) < 60*time.Millisecond {
+		t.Errorf("after %v: %v", time.Since(start), err)
+	}
+	a.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+	a.SetReadDeadline(time.Time{})
+	time.Sleep(40 * time.Millisecond)
+	if a.readable() {
+		t.Error("a deadline has passed that was taken back")
+	}
 }
 
 // TestWriteDeadline passes before a Write, while it waits for the peer to read,
