@@ -164,6 +164,20 @@ func TestStreamFlood(t *testing.T) {
 	l.isEmpty(t)
 }
 
+// TestLargestFrame is as large as none has to be, and for nobody. It is dropped as it
+// comes, where numbers have 32 bits, too.
+func TestLargestFrame(t *testing.T) {
+	for _, size := range []uint32{1<<31 - 1, 1 << 31, 1<<32 - 1} {
+		var l ledger
+		s, peer := against(t, testConfig(LeastWindow, &l))
+		peer.say(header{data, 0, 1, size}, fullWindow, fullWindow)
+		peer.Close()
+		if eventually(t, "the session ends", s.IsClosed); !errors.Is(s.Err(), io.ErrUnexpectedEOF) {
+			t.Errorf("within %d bytes: %v", size, s.Err())
+		}
+	}
+}
+
 // TestCutFrame ends the connection within each frame.
 func TestCutFrame(t *testing.T) {
 	frames := header{data, opened, 1, 4}.append(nil)

@@ -5,7 +5,7 @@ type incoming struct {
 	raw    [headerSize]byte // the next header
 	filled int              // bytes of it that have come
 	header header           // of the frame whose data comes
-	left   int              // bytes of data that are neither in a piece nor with a reader
+	left   uint32           // bytes of data that are neither in a piece nor with a reader
 	to     *Stream          // which the data is for; nil: nobody
 	piece  *[]byte          // takes data that no reader has room for
 	size   int              // bytes of it that are going to be used
@@ -20,9 +20,9 @@ func (in *incoming) space(st *Stream, p []byte) (into []byte, direct bool) {
 	case in.left == 0:
 		return in.raw[in.filled:], false
 	case in.piece == nil && st != nil && in.to == st && len(p) > 0:
-		return p[:min(len(p), in.left)], true
+		return p[:min(uint64(len(p)), uint64(in.left))], true
 	case in.piece == nil:
-		in.size, in.have = min(in.left, maxPiece), 0
+		in.size, in.have = int(min(in.left, maxPiece)), 0
 		in.piece = takePiece(in.size)
 	}
 	return (*in.piece)[in.have:in.size], false
@@ -35,7 +35,7 @@ func (in *incoming) arrived(bytes int) {
 	}
 	piece := in.piece
 	in.piece = nil
-	in.left -= in.size
+	in.left -= uint32(in.size)
 	if in.to == nil {
 		givePiece(piece)
 		return

@@ -86,7 +86,7 @@ func (s *Session) receiveSome(st *Stream, p []byte) (n int, err error) {
 	case in.left == 0:
 		return 0, s.arrivedHeader(got)
 	case direct:
-		in.left -= got
+		in.left -= uint32(got)
 		n = got
 	default:
 		in.arrived(got)

@@ -76,7 +76,7 @@ func (s *Session) awaitData(st *Stream, h header) {
 		return
 	}
 	in := &s.receiver.in
-	in.to, in.header, in.left = st, h, int(h.length)
+	in.to, in.header, in.left = st, h, h.length
 	if in.left == 0 {
 		s.endFrame()
 	}
