@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -24,7 +25,7 @@ type receiver struct {
 
 	mu      sync.Mutex
 	by      *Stream     // for which the turn is used; nil: for all
-	called  bool        // by a deadline in the past, to look for other news
+	called  atomic.Bool // by a deadline in the past, to look for other news
 	passed  bool        // the turn was, since look was here
 	looking *time.Timer // for look, running while watched
 	watched bool
@@ -157,10 +158,14 @@ func (s *Session) call(st *Stream) {
 	r := &s.receiver
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.by == st && !r.called {
-		r.called = true
-		_ = s.conn.SetReadDeadline(time.Unix(1, 0)) // it fails for a connection that has ended, as reads do
+	if r.by != st || r.called.Load() {
+		return
 	}
+	r.called.Store(true)
+	_ = s.conn.SetReadDeadline(time.Unix(1, 0)) // it fails for a connection that has ended, as reads do
+	s.mu.Lock()                                 // or answer might not hear of it
+	s.drained.Broadcast()
+	s.mu.Unlock()
 }
 
 // resume tells whether somebody has called, and makes the connection readable again.
@@ -171,9 +176,7 @@ func (s *Session) resume() bool {
 }
 
 func (s *Session) unsetCall() (called bool) {
-	r := &s.receiver
-	if called = r.called; called {
-		r.called = false
+	if called = s.receiver.called.Swap(false); called {
 		_ = s.conn.SetReadDeadline(time.Time{})
 	}
 	return called

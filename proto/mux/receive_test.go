@@ -1,6 +1,7 @@
 package mux
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net"
@@ -205,6 +206,45 @@ func TestCalledBack(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestFloodedRead has a Read that receives end though the peer asks much and never
+// listens, so that it cannot be answered.
+func TestFloodedRead(t *testing.T) {
+	for name, call := range map[string]func(*Stream){
+		"deadline": func(st *Stream) { st.SetReadDeadline(time.Now().Add(time.Millisecond)) },
+		"reset":    func(st *Stream) { st.Reset(4) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, p, st, _, failed := reading(t, 10)
+			go func() {
+				for pings := bytes.Repeat(header{ping, opened, 0, 1}.append(nil), 100); ; {
+					if _, err := p.Write(pings); err != nil {
+						return
+					}
+				}
+			}()
+			eventually(t, "all answers there is room for wait", func() bool {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				return len(s.answers) == maxAnswers*headerSize
+			})
+			settle()
+			receivesFor(t, s, st)
+			call(st)
+			if err := within(t, "a Read", failed); !isTimeout(err) && !errors.Is(err, ErrReset) {
+				t.Error(err)
+			}
+			if receivesFor(t, s, nil); s.IsClosed() {
+				t.Error(s.Err())
+			}
+			s.mu.Lock()
+			if more := len(s.answers) - maxAnswers*headerSize; more > headerSize {
+				t.Errorf("%d bytes more are kept", more)
+			}
+			s.mu.Unlock()
+		})
 	}
 }
 

@@ -74,11 +74,11 @@ func (s *Session) control(h header) {
 }
 
 // answer is control for what the peer has asked for, and waits if it asks for far
-// too much. What this side has pending does not count for that: two parties with
-// much to say would wait for each other.
+// too much, unless who receives is called. What this side has pending does not count
+// for that: two parties with much to say would wait for each other.
 func (s *Session) answer(h header) {
 	s.mu.Lock()
-	for len(s.answers) >= maxAnswers*headerSize && s.err == nil {
+	for len(s.answers) >= maxAnswers*headerSize && s.err == nil && !s.receiver.called.Load() {
 		s.drained.Wait()
 	}
 	s.answers = h.append(s.answers)

@@ -68,7 +68,7 @@ type Session struct {
 	ticking       *time.Timer
 
 	mu      sync.Mutex
-	drained sync.Cond // there is room for answers, or the session over
+	drained sync.Cond // there is room for answers, the session over, or who receives called
 	pending []byte    // control frames, to be sent before others
 	answers []byte    // and those that the peer has asked for
 	streams map[uint32]*Stream
