@@ -195,10 +195,10 @@ func (s *Session) fail(err error) {
 	s.streams = nil
 	s.ticking.Stop()
 	close(s.over)
-	s.drained.Broadcast()
 	s.mu.Unlock()
 	notify(s.receiver.idle)
 	s.conn.Close()
+	s.drained.Broadcast() // only now: what still comes is not to be answered
 	if _, told := err.(*GoAwayError); !told {
 		err = fmt.Errorf("%w: %w", ErrReset, err)
 	}
