@@ -172,7 +172,11 @@ func TestLargestFrame(t *testing.T) {
 		s, peer := against(t, testConfig(LeastWindow, &l))
 		peer.say(header{data, 0, 1, size}, fullWindow, fullWindow)
 		peer.Close()
-		if eventually(t, "the session ends", s.IsClosed); !errors.Is(s.Err(), io.ErrUnexpectedEOF) {
+		within(t, "the end", s.received)
+		if kept := s.receiver.in.size; kept > maxDropped {
+			t.Errorf("%d bytes are kept", kept)
+		}
+		if !errors.Is(s.Err(), io.ErrUnexpectedEOF) {
 			t.Errorf("within %d bytes: %v", size, s.Err())
 		}
 	}

@@ -1,5 +1,9 @@
 package mux
 
+// maxDropped is how many bytes that are for nobody are received at a time: no memory
+// is accounted for them.
+const maxDropped = 8 << 10
+
 // incoming is what is being received.
 type incoming struct {
 	raw    [headerSize]byte // the next header
@@ -22,7 +26,11 @@ func (in *incoming) space(st *Stream, p []byte) (into []byte, direct bool) {
 	case in.piece == nil && st != nil && in.to == st && len(p) > 0:
 		return p[:min(uint64(len(p)), uint64(in.left))], true
 	case in.piece == nil:
-		in.size, in.have = int(min(in.left, maxPiece)), 0
+		most := uint32(maxPiece)
+		if in.to == nil {
+			most = maxDropped
+		}
+		in.size, in.have = int(min(in.left, most)), 0
 		in.piece = takePiece(in.size)
 	}
 	return (*in.piece)[in.have:in.size], false
