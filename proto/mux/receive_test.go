@@ -318,6 +318,44 @@ func TestWriteReceives(t *testing.T) {
 	})
 }
 
+// TestWriteCalledBack has a Write that receives end for other reasons than that there
+// is room. The session goes on.
+func TestWriteCalledBack(t *testing.T) {
+	for name, test := range map[string]struct {
+		call func(*Stream, scripted)
+		is   func(error) bool
+	}{
+		"deadline": {func(st *Stream, _ scripted) { st.SetWriteDeadline(time.Now().Add(time.Millisecond)) }, isTimeout},
+		"past":     {func(st *Stream, _ scripted) { st.SetWriteDeadline(time.Unix(1, 0)) }, isTimeout},
+		"closed":   {func(st *Stream, _ scripted) { st.CloseWrite() }, func(err error) bool { return err == ErrStreamClosed }},
+		"reset":    {func(st *Stream, _ scripted) { st.Reset(4) }, func(err error) bool { return errors.Is(err, ErrReset) }},
+		"by the peer": {func(_ *Stream, p scripted) { p.say(header{update, reset, 1, 4}) }, func(err error) bool {
+			return errors.Is(err, ErrReset)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, p, st := accepted(t)
+			go io.Copy(io.Discard, p)
+			failed := make(chan error, 1)
+			go func() {
+				_, err := st.Write(make([]byte, LeastWindow+2))
+				failed <- err
+			}()
+			eventually(t, "the Write waits", func() bool { return st.waiting.Load() > 0 })
+			p.say(header{update, 0, 1, 1})
+			receivesFor(t, s, st)
+			test.call(st, p)
+			if err := within(t, "the Write", failed); !test.is(err) {
+				t.Errorf("failed by %v", err)
+			}
+			p.say(header{update, opened, 3, 0})
+			if err := returns(t, "another stream", func() error { _, err := s.AcceptStream(); return err }); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 // TestDeadlinesLoseNothing has deadlines pass at every moment, in several streams.
 func TestDeadlinesLoseNothing(t *testing.T) {
 	eachLink(t, LeastWindow, func(t *testing.T, client, server *Session) {
