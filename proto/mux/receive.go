@@ -43,7 +43,7 @@ func (s *Session) receive() {
 	for {
 		select {
 		case r.turn <- struct{}{}:
-			s.receiveFor(nil, func(*Stream) bool { return r.in.news }, nil)
+			s.receiveFor(nil, func(*Stream) (ready, again bool) { return r.in.news, true }, nil)
 		default:
 		}
 		select {
@@ -56,20 +56,22 @@ func (s *Session) receive() {
 
 // receiveFor receives until a stream is ready, or some data of it has been put into p:
 // n bytes. It uses up the turn, which the caller has.
-func (s *Session) receiveFor(st *Stream, ready func(*Stream) bool, p []byte) (n int) {
+func (s *Session) receiveFor(st *Stream, look func(*Stream) (ready, again bool), p []byte) (n int) {
 	r := &s.receiver
 	r.mu.Lock()
 	r.by = st
 	r.mu.Unlock()
 	r.in.news = false
-	for n == 0 && !ready(st) {
+	ready, again := look(st)
+	for n == 0 && !ready {
 		var err error
 		if n, err = s.receiveSome(st, p); err != nil {
 			s.endReceiving(err)
 			return 0
 		}
+		ready, again = look(st)
 	}
-	s.passTurn(n > 0 || st == nil || !st.over())
+	s.passTurn(again)
 	return n
 }
 

@@ -24,6 +24,25 @@ func receivesFor(t testing.TB, s *Session, st *Stream) {
 	})
 }
 
+// waits waits until a stream's Read or Write does, or receives by itself.
+func waits(t testing.TB, st *Stream) {
+	t.Helper()
+	r := &st.session.receiver
+	eventually(t, "it waits", func() bool {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		return st.waiting.Load() > 0 || r.by == st
+	})
+}
+
+// unwatched has the session's goroutine receive only when it is told to, so that who
+// waits receives, however late it is about it.
+func unwatched(s *Session) {
+	s.receiver.mu.Lock()
+	s.receiver.watched = true
+	s.receiver.mu.Unlock()
+}
+
 // accepted has a scripted peer open a stream.
 func accepted(t *testing.T) (*Session, scripted, *Stream) {
 	t.Helper()
@@ -43,6 +62,7 @@ func accepted(t *testing.T) (*Session, scripted, *Stream) {
 func reading(t *testing.T, size int) (s *Session, p scripted, st *Stream, got chan string, failed chan error) {
 	t.Helper()
 	s, p, st = accepted(t)
+	unwatched(s)
 	got, failed = make(chan string), make(chan error, 1)
 	go func() {
 		for b := make([]byte, size); ; {
@@ -54,7 +74,7 @@ func reading(t *testing.T, size int) (s *Session, p scripted, st *Stream, got ch
 			got <- string(b[:n])
 		}
 	}()
-	eventually(t, "the Read waits", func() bool { return st.waiting.Load() > 0 })
+	waits(t, st)
 	p.say(header{data, 0, 1, 1}, "a") // received by the session, which then leaves
 	if b := within(t, "the first byte", got); b != "a" {
 		t.Fatalf("read %q", b)
@@ -102,6 +122,10 @@ func TestReadReceives(t *testing.T) {
 				}
 			}
 			within(t, "to say it", said)
+			if test.want[len(test.want)-1] == "" { // nobody comes who would receive
+				p.say(header{ping, opened, 0, 7})
+				p.hears(header{ping, acknowledged, 0, 7})
+			}
 		})
 	}
 }
@@ -255,7 +279,7 @@ func TestNobodyReads(t *testing.T) {
 	s, p, st := accepted(t)
 	first := make(chan error, 1)
 	go func() { first <- expect(st, []byte("ab")) }()
-	eventually(t, "the Read waits", func() bool { return st.waiting.Load() > 0 })
+	waits(t, st)
 	p.say(header{data, 0, 1, 1}, "a")
 	receivesFor(t, s, st)
 	p.say(header{data, 0, 1, 1}, "b")
@@ -301,7 +325,9 @@ func TestWriteReceives(t *testing.T) {
 	eachLink(t, LeastWindow, func(t *testing.T, client, server *Session) {
 		a, b := streams(t, client, server)
 		data := golden.Bytes("data", 3*LeastWindow)
+		unwatched(client)
 		go io.CopyN(io.Discard, a, 1) // which then leaves
+		waits(t, a)
 		b.Write([]byte{1})
 		written := make(chan error, 1)
 		go func() {
@@ -335,13 +361,14 @@ func TestWriteCalledBack(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, p, st := accepted(t)
+			unwatched(s)
 			go io.Copy(io.Discard, p)
 			failed := make(chan error, 1)
 			go func() {
 				_, err := st.Write(make([]byte, LeastWindow+2))
 				failed <- err
 			}()
-			eventually(t, "the Write waits", func() bool { return st.waiting.Load() > 0 })
+			waits(t, st)
 			p.say(header{update, 0, 1, 1})
 			receivesFor(t, s, st)
 			test.call(st, p)

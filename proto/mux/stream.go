@@ -60,7 +60,7 @@ func (st *Stream) Read(p []byte) (int, error) {
 
 // await waits for news, or receives until the stream is ready or some data of it is in
 // p: n bytes.
-func (st *Stream) await(news chan struct{}, ready func(*Stream) bool, p []byte) (n int) {
+func (st *Stream) await(news chan struct{}, look func(*Stream) (ready, again bool), p []byte) (n int) {
 	st.waiting.Add(1)
 	select {
 	case <-news:
@@ -68,7 +68,7 @@ func (st *Stream) await(news chan struct{}, ready func(*Stream) bool, p []byte) 
 		return 0
 	case st.session.receiver.turn <- struct{}{}:
 		st.waiting.Add(-1)
-		return st.session.receiveFor(st, ready, p)
+		return st.session.receiveFor(st, look, p)
 	}
 }
 
@@ -103,25 +103,21 @@ func (st *Stream) tell(more uint32) {
 	}
 }
 
-// readable tells whether Read needs to wait no more.
-func (st *Stream) readable() bool {
+// readable tells whether Read needs to wait no more, and whether one may once again.
+func (st *Stream) readable() (ready, again bool) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	return len(st.in.pieces) > 0 || st.inEnd != nil || st.readBy.passed != nil
+	again = st.inEnd == nil && st.readBy.passed == nil
+	return len(st.in.pieces) > 0 || !again, again
 }
 
-// over tells whether nothing more is to be had from the peer, or cannot be waited for.
-func (st *Stream) over() bool {
+// writable tells whether Write has not to wait for the peer any more, and whether one
+// may once again.
+func (st *Stream) writable() (ready, again bool) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	return st.inEnd != nil || st.readBy.passed != nil
-}
-
-// writable tells whether Write has not to wait for the peer any more.
-func (st *Stream) writable() bool {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	return st.credit > 0 || st.outEnd != nil || st.writeBy.passed != nil
+	again = st.outEnd == nil && st.writeBy.passed == nil
+	return st.credit > 0 || !again, again
 }
 
 // Write is io.Writer. It returns when all is on its way, which may take until the
