@@ -272,6 +272,30 @@ func TestFloodedRead(t *testing.T) {
 	}
 }
 
+// TestTakesOver has a Read receive the rest of what another has begun to.
+func TestTakesOver(t *testing.T) {
+	s, p, st, _, failed := reading(t, 10)
+	p.say(header{update, opened, 3, 0})
+	other, err := s.AcceptStream()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.hears(header{update, acknowledged, 3, 0})
+	p.say(header{data, 0, 3, 4}, "bc")
+	read := make(chan error, 1)
+	go func() { read <- expect(other, []byte("bcde")) }()
+	waits(t, other)
+	st.SetReadDeadline(time.Unix(1, 0))
+	if err := within(t, "a Read", failed); !isTimeout(err) {
+		t.Error(err)
+	}
+	receivesFor(t, s, other)
+	p.say("de")
+	if err := within(t, "the other Read", read); err != nil {
+		t.Error(err)
+	}
+}
+
 func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
 
 // TestNobodyReads has a reader not come again: the session soon receives by itself.
