@@ -11,7 +11,7 @@ import (
 
 // lookTime is for how long nobody may receive, and half of it at least, until the
 // session's own goroutine does.
-const lookTime = 50 * time.Millisecond
+const lookTime = 20 * time.Millisecond
 
 // A receiver says whose turn it is to receive. Whoever waits for something that the
 // peer sends receives it by itself, and whatever else comes before: so data goes at
