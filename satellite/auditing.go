@@ -30,6 +30,7 @@ type inquiry struct {
 	random   *rand.Rand
 	asked    []asked
 	old      int // of asked: debts, which come first
+	numbers  int // of journals that were drawn
 	audit    *order.Audit
 	answers  []order.Answer // none when the node gave none
 	report   *pb.Signed
@@ -97,13 +98,13 @@ func (q *inquiry) draw(ctx context.Context) error {
 	for i := range q.asked {
 		seen[q.asked[i].Segment] = true
 	}
-	for tries := 0; tries < 8*q.batch && len(q.asked) < q.batch; tries++ { // a node may hold less than a batch
+	for tries := 0; q.goesOn(tries); tries++ {
 		slot, ok := urn.Slot(q.random.Uint64())
 		if !ok {
 			return nil
 		}
 		e, ok, err := q.meta.Pick(ctx, slots[slot].Group,
-			func() uint64 { return urn.Number(slot, q.random.Uint64()) }, claims[slot].Covers)
+			func() uint64 { q.numbers++; return urn.Number(slot, q.random.Uint64()) }, claims[slot].Covers)
 		if err != nil {
 			return err
 		}
@@ -115,6 +116,16 @@ func (q *inquiry) draw(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// maxNumbers is how many numbers an audit draws for each challenge of a batch, at
+// most. Where fewer of them than one in so many are live, it has fewer challenges.
+const maxNumbers = 128
+
+// goesOn tells whether to draw once more after so many tries. A node may hold less
+// than a batch, or hardly anything of all that there has been.
+func (q *inquiry) goesOn(tries int) bool {
+	return len(q.asked) < q.batch && tries < 8*q.batch && q.numbers < maxNumbers*q.batch
 }
 
 // recall puts those debts again that are still to be answered.
