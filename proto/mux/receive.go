@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// lookTime is for how long nobody may receive, and half of it at least, until the
-// session's own goroutine does.
+// lookTime is for how long nobody receives, and twice that at most, until the session's
+// own goroutine does.
 const lookTime = 20 * time.Millisecond
 
 // A receiver says whose turn it is to receive. Whoever waits for something that the

@@ -153,6 +153,40 @@ func TestNothingIsSentForNothing(t *testing.T) {
 	}
 }
 
+// TestLead sends the beginning of a message with the header of its frame, as much of
+// it as there is.
+func TestLead(t *testing.T) {
+	c := testConfig(LeastWindow, &ledger{})
+	c.Lead = 5
+	s, p := against(t, c)
+	p.say(header{update, opened, 1, 0})
+	st, err := s.AcceptStream()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.hears(header{update, acknowledged, 1, 0})
+	s.turn <- struct{}{}
+	w := &split{}
+	s.out = w
+	s.release()
+	for size, want := range map[int][2]int{1: {1, 0}, 4: {4, 0}, 5: {5, 0}, 6: {5, 1}, 100: {5, 95}} {
+		if _, err := st.Write(make([]byte, size)); err != nil {
+			t.Fatal(err)
+		}
+		if got := [2]int{w.head - headerSize, w.body}; got != want {
+			t.Errorf("%d bytes were sent as %d and %d", size, got[0], got[1])
+		}
+	}
+}
+
+// split takes all and notes the sizes of the last message's parts.
+type split struct{ head, body int }
+
+func (w *split) WriteAhead(head, body []byte) (func() error, error) {
+	w.head, w.body = len(head), len(body)
+	return nil, nil
+}
+
 // counting takes all.
 type counting struct{ empty, frames int }
 

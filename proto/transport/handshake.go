@@ -30,7 +30,7 @@ import (
 // A handshake is that of libp2p's TLS, which may itself be at the other end. Of
 // what is as good it has what costs least: the key of a certificate is of Ed25519,
 // not of P-256, and beside ML-KEM the key exchange has P-256, not X25519, a share
-// of which costs crypto/ecdh four times as much to make.
+// of which takes crypto/ecdh more than three times as long to make.
 type handshake struct {
 	id          peer.ID
 	certificate tls.Certificate
