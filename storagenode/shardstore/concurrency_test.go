@@ -144,7 +144,7 @@ func TestClosed(t *testing.T) {
 	_, err2 := s.Open(one.meta.Key)
 	_, err3 := s.Stat(one.meta.Key)
 	_, err4 := s.Cursor(1)
-	_, err5 := w.Write(make([]byte, maxHead))
+	_, err5 := w.Write(make([]byte, maxHeld))
 	_, err6 := w.Commit(context.Background(), newSample(2, 4096).meta)
 	w.Abort()
 	_, err7 := s.ExpireStaged(func(uint32) time.Time { return time.Time{} })

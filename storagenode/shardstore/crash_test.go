@@ -41,8 +41,13 @@ func crashConfig(dir string) Config {
 	return Config{Dirs: []string{dir}, Reserve: 1 << 20, VolumeSize: 8 << 20}
 }
 
+// crashSample is one of up to 94 KiB, or now and then a large one.
 func crashSample(n uint64) sample {
-	return newSample(n, 64*(1+int(n*7919%1500)))
+	size := 1 + int(n*7919%1500)
+	if n%9 == 0 {
+		size += largeShard / 64
+	}
+	return newSample(n, 64*size)
 }
 
 // crashWriter puts, confirms and deletes until it is killed. It begins where
@@ -125,9 +130,11 @@ func TestKill(t *testing.T) {
 				t.Fatalf("round %d: shard %d, reported as %s: %v", round, n, state, err)
 			}
 		}
+		used := s.Usage().Used
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
+		checkUse(t, dir, used)
 	}
 	report, err := Fsck(context.Background(), dir, func(d Damage) { t.Error(d) })
 	if err != nil {

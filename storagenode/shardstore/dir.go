@@ -39,6 +39,7 @@ type dir struct {
 	index      *index
 	volumeSize int64
 	inPlace    bool // blocks stay where they are when they are written anew
+	allocates  bool // blocks of large records are made before they are written
 	reserve    int64
 	plenty     int64
 	free       func(path string) (free, total int64, err error)
@@ -72,14 +73,14 @@ func (d *dir) allocate(reserved int64, slots int) (*volume, place, error) {
 		return nil, place{}, d.trouble
 	}
 	p := place{reserved: reserved, slots: slots}
-	if v := d.active; v == nil || v.sealed || (v.end > pageSize && v.end+p.length() > d.volumeSize) {
+	if v := d.active; v == nil || v.sealed || (v.end > pageSize && d.beginning(v, reserved)+p.length() > d.volumeSize) {
 		if err := d.rotate(); err != nil {
 			return nil, place{}, err
 		}
 	}
 	v := d.active
-	p.volume, p.offset = v.number, v.end
-	v.end += p.length()
+	p.volume, p.offset = v.number, d.beginning(v, reserved)
+	v.end = p.offset + p.length()
 	v.records++
 	v.writing[p.offset] = p.onDisk(reserved)
 	d.begun += p.onDisk(reserved)

@@ -35,6 +35,13 @@ func overwritesInPlace(path string) bool {
 	return st.Type == unix.EXT4_SUPER_MAGIC || st.Type == unix.XFS_SUPER_MAGIC
 }
 
+// canAllocate reports whether the file system that holds path gains by being told
+// of blocks before they are written.
+func canAllocate(path string) bool {
+	var st unix.Statfs_t
+	return unix.Statfs(path, &st) == nil && st.Type == unix.EXT4_SUPER_MAGIC
+}
+
 // call runs a system call on f until no signal interrupts it. A file that is
 // being closed stays open for that long, so that its number cannot be another's
 // meanwhile. Errors: os.ErrClosed, among others.
@@ -57,6 +64,30 @@ func call(op string, f *os.File, run func(fd int) error) error {
 
 // dataSync makes what was written to f durable.
 func dataSync(f *os.File) error { return call("fdatasync", f, unix.Fdatasync) }
+
+// writeBoth writes a, and b behind it.
+func writeBoth(f *os.File, a, b []byte, offset int64) error {
+	for len(a)+len(b) > 0 {
+		var n int
+		err := call("write", f, func(fd int) (err error) {
+			n, err = unix.Pwritev(fd, [][]byte{a, b}, offset)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		offset += int64(n)
+		inA := min(n, len(a))
+		a, b = a[inA:], b[n-inA:]
+	}
+	return nil
+}
+
+// allocate has the file system find blocks for a part of f, which then is as long
+// as that, at least. Until they are written they are like a hole.
+func allocate(f *os.File, offset, length int64) error {
+	return call("allocate", f, func(fd int) error { return unix.Fallocate(fd, 0, offset, length) })
+}
 
 // punch gives the file system back the pages of f from offset on.
 func punch(f *os.File, offset, length int64) error {
@@ -81,6 +112,19 @@ func nextData(f *os.File, offset int64) (next int64, ok bool, err error) {
 		return 0, false, err
 	}
 	return max(next/pageSize*pageSize, offset), true, nil
+}
+
+// nextHole is the first offset from offset on, in whole pages, at which f has no
+// data; the end of f is such a one.
+func nextHole(f *os.File, offset int64) (next int64, err error) {
+	err = call("seek", f, func(fd int) (err error) {
+		next, err = unix.Seek(fd, offset, unix.SEEK_HOLE)
+		return err
+	})
+	if errors.Is(err, unix.ENXIO) { // offset is at the end
+		return roundUp(offset, pageSize), nil
+	}
+	return roundUp(next, pageSize), err
 }
 
 // dropCache asks the system to forget what it has of f in memory, so that the

@@ -153,7 +153,7 @@ func (d *dir) takeUp() error {
 			return nil
 		})
 		if err == nil {
-			err = d.dropZeros(v.file, end)
+			err = errors.Join(d.dropZeros(v.file, end), d.dropBlocks(v.file, max(from, pageSize)))
 		}
 		if err != nil {
 			return err

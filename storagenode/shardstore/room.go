@@ -11,6 +11,16 @@ const (
 
 	// smallRecord is the length in bytes up to which that is worth writing twice.
 	smallRecord = 48 << 10
+
+	// largeShard is what a shard has room for, at least, in bytes, that begins at
+	// a multiple of unit, if nothing was written there ahead: shards come in pieces
+	// of that size, and what is written where it could be one page of memory is.
+	largeShard = 512 << 10
+	unit       = 256 << 10
+
+	// blocksAhead is how far ext4 is told what is going to be written of a large
+	// shard, in bytes. Else it plans for each block by itself.
+	blocksAhead = 1 << 20
 )
 
 var zeros [roomAhead]byte
@@ -25,6 +35,34 @@ func (d *dir) makeRoom(v *volume, p place) {
 	}
 	if _, err := v.file.WriteAt(zeros[:to-v.end], v.end); err == nil {
 		v.room = to
+	}
+}
+
+// beginning is where the next record of a volume begins. The caller holds mu.
+func (d *dir) beginning(v *volume, reserved int64) int64 {
+	if reserved < largeShard || v.room > v.end {
+		return v.end
+	}
+	return roundUp(v.end, unit)
+}
+
+// makeBlocks has blocks made for n bytes of a large shard that are going to be
+// written from offset on, and some more, and says up to where there are any.
+// That is made already up to made. If it fails, writing does or does not.
+func (d *dir) makeBlocks(v *volume, p place, offset, n, made int64) int64 {
+	if !d.allocates || p.reserved < largeShard || offset+n <= made {
+		return made
+	}
+	from := max(offset, made)
+	to := min(max(from+blocksAhead, offset+n), p.offset+p.length())
+	_ = allocate(v.file, from, to-from)
+	return to
+}
+
+// giveUpBlocks punches blocks that were made and are not needed, if there are any.
+func (d *dir) giveUpBlocks(f *os.File, from, to int64) {
+	if from < to {
+		_ = d.punchFile(f, from, to-from)
 	}
 }
 
@@ -48,6 +86,29 @@ func (d *dir) dropZeros(f *os.File, from int64) error {
 	}
 	if verifyZero(f, from, roundUp(st.Size(), pageSize)) == nil {
 		_ = d.punchFile(f, from, roundUp(st.Size(), pageSize)-from)
+	}
+	return nil
+}
+
+// dropBlocks punches the holes of a volume from an offset on: behind them may be
+// blocks of a process that was killed.
+func (d *dir) dropBlocks(f *os.File, from int64) error {
+	st, err := f.Stat()
+	if err != nil || !d.allocates {
+		return err
+	}
+	for end := roundUp(st.Size(), pageSize); from < end; {
+		next, data, err := nextData(f, from)
+		if err != nil {
+			return err
+		}
+		if !data {
+			next = end
+		}
+		d.giveUpBlocks(f, from, next)
+		if from, err = nextHole(f, next); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -39,7 +39,9 @@ type Config struct {
 	punch  func(f *os.File, offset, length int64) error
 	// whether room is made in volumes in path
 	inPlace func(path string) bool
-	spare   int // see filterSpare
+	// whether blocks are made before they are written in path
+	allocates func(path string) bool
+	spare     int // see filterSpare
 }
 
 func (cfg *Config) setDefaults() error {
@@ -74,6 +76,9 @@ func (cfg *Config) setDefaults() error {
 	if cfg.inPlace == nil {
 		cfg.inPlace = overwritesInPlace
 	}
+	if cfg.allocates == nil {
+		cfg.allocates = canAllocate
+	}
 	return nil
 }
 
@@ -104,7 +109,7 @@ type Store struct {
 	missing   atomic.Int64 // keys with a mark in any directory
 	revisions revisions
 	counts    counts
-	heads     sync.Pool // of *head
+	held      sync.Pool // of *held
 
 	life   sync.RWMutex // read-held by every call, so that Close waits
 	closed bool

@@ -18,41 +18,12 @@ type Writer struct {
 	place  place
 	key    Key
 	hasher *merkle.Hasher
-	head   *head // the record so far, as long as it is small and not yet written
+	held   *held // what of the record is to be written next
+	at     int64 // where that begins in the volume, on a page; all before it is written
+	made   int64 // up to where the volume has blocks for it, unless that is before at
 	err    error // why the shard cannot be committed
 	done   bool
 }
-
-// maxHead is how many bytes of a record are held back at most. A record of a
-// shard of up to 32 KiB takes one system call to write, header and footer
-// included.
-const maxHead = 40 << 10
-
-// A head is the beginning of a record.
-type head struct {
-	bytes  int
-	buffer [maxHead]byte
-}
-
-// newHead returns an empty one, of those that are not in use if there is any.
-func (s *Store) newHead() *head {
-	h, _ := s.heads.Get().(*head)
-	if h == nil {
-		h = new(head)
-	}
-	h.bytes = 0
-	return h
-}
-
-func (h *head) append(p []byte) { h.bytes += copy(h.buffer[h.bytes:], p) }
-
-// skip appends zeros.
-func (h *head) skip(n int64) {
-	clear(h.buffer[h.bytes:][:n])
-	h.bytes += int(n)
-}
-
-func (h *head) fits(n int64) bool { return int64(h.bytes)+n <= maxHead }
 
 // newWriter is called with s.mu held, so that no two writers count on the same
 // room.
@@ -66,9 +37,8 @@ func (s *Store) newWriter(key Key, maxSize int64, slots int) (*Writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Writer{s: s, dir: d, volume: v, place: p, key: key, hasher: merkle.NewHasher(maxSize)}
-	w.head = s.newHead()
-	w.head.append(encodeRecordHeader(d.identity, p, key))
+	w := &Writer{s: s, dir: d, volume: v, place: p, key: key, hasher: merkle.NewHasher(maxSize), held: s.newHeld(), at: p.offset}
+	w.held.append(encodeRecordHeader(d.identity, p, key))
 	return w, nil
 }
 
@@ -97,64 +67,54 @@ func (w *Writer) Write(p []byte) (int, error) {
 	return w.hasher.Write(p)
 }
 
-// append writes the next bytes of the shard, or holds them back.
+// append holds the next bytes of the shard back, or writes them together with
+// what was held back, up to the last page that they fill.
 func (w *Writer) append(p []byte) error {
-	if w.head != nil && w.head.fits(int64(len(p))) {
-		w.head.append(p)
+	if w.held.fits(int64(len(p))) {
+		w.held.append(p)
 		return nil
 	}
-	if err := w.putHead(); err != nil {
+	n := (w.held.bytes+len(p))/pageSize*pageSize - w.held.bytes
+	if err := w.put(p[:n]); err != nil {
 		return err
 	}
-	if err := w.put(p, w.place.dataOffset()+w.Size()); err != nil {
-		return err
-	}
-	w.dir.wrote(w.volume, w.place, int64(len(p)))
+	w.held.append(p[n:])
 	return nil
 }
 
-// putHead writes what was held back.
-func (w *Writer) putHead() error {
-	if w.head == nil {
-		return nil
-	}
-	if err := w.put(w.head.buffer[:w.head.bytes], w.place.offset); err != nil {
-		return err
-	}
-	w.dir.wrote(w.volume, w.place, w.Size())
-	w.dropHead()
-	return nil
-}
-
-func (w *Writer) dropHead() {
-	if w.head != nil {
-		w.s.heads.Put(w.head)
-		w.head = nil
+func (w *Writer) dropHeld() {
+	if w.held != nil {
+		w.s.held.Put(w.held)
+		w.held = nil
 	}
 }
 
 // putFooter writes the footer, together with what was held back if no page lies
 // between them.
 func (w *Writer) putFooter(footer []byte) error {
-	if w.head != nil {
-		gap := w.place.footerOffset() - w.place.offset - int64(w.head.bytes)
-		if gap < pageSize && w.head.fits(gap+int64(len(footer))) {
-			w.head.skip(gap)
-			w.head.append(footer)
-			return w.putHead()
+	defer w.dropHeld()
+	gap := w.place.footerOffset() - w.at - int64(w.held.bytes)
+	if gap >= pageSize || !w.held.fits(gap) {
+		if err := w.put(nil); err != nil {
+			return err
 		}
+		w.dir.giveUpBlocks(w.volume.file, roundUp(w.at, pageSize), min(w.made, w.place.footerOffset()/pageSize*pageSize))
+		w.at, gap = w.place.footerOffset(), 0
 	}
-	if err := w.putHead(); err != nil {
-		return err
-	}
-	return w.put(footer, w.place.footerOffset())
+	w.held.skip(gap)
+	return w.put(footer)
 }
 
-// put writes to the volume.
-func (w *Writer) put(p []byte, offset int64) error {
-	_, err := w.volume.file.WriteAt(p, offset)
+// put writes what was held back, and p behind it.
+func (w *Writer) put(p []byte) error {
+	n := int64(w.held.bytes + len(p))
+	w.made = w.dir.makeBlocks(w.volume, w.place, w.at, n, w.made)
+	err := writeBoth(w.volume.file, w.held.content(), p, w.at)
 	switch {
 	case err == nil:
+		w.dir.wrote(w.volume, w.place, n)
+		w.at += n
+		w.held.bytes = 0
 		return nil
 	case isFull(err):
 		return fmt.Errorf("%w: %w", ErrFull, err)
@@ -181,7 +141,7 @@ func (w *Writer) Abort() {
 // end ends the writing of the record, which is kept if it has an entry.
 func (w *Writer) end(kept *entry) {
 	w.done = true
-	w.dropHead()
+	w.dropHeld()
 	w.dir.finishWrite(w.volume, w.place, kept)
 	w.s.mu.Lock()
 	w.s.writers--

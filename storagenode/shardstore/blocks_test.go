@@ -1,0 +1,218 @@
+package shardstore
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// blocksConfig is a store that makes blocks wherever it is, on a disk of its own
+// kind, with volumes that take several large records.
+func blocksConfig(t *testing.T) Config {
+	cfg := testConfig(t)
+	cfg.Dirs = []string{filepath.Join(t.TempDir(), "data")}
+	cfg.VolumeSize = 64 << 20
+	cfg.inPlace = func(string) bool { return false }
+	cfg.allocates = func(string) bool { return true }
+	return cfg
+}
+
+// checkUse checks that what volumes take up of the disk is what is used, but for
+// their first pages and what the file system needs to find theirs.
+func checkUse(t *testing.T, dir string, used int64) {
+	t.Helper()
+	numbers, err := listVolumes(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if onDisk := diskUse(t, dir); onDisk < used || onDisk > used+int64(len(numbers))*8*pageSize {
+		t.Errorf("%d bytes are on disk in %d volumes, %d used", onDisk, len(numbers), used)
+	}
+}
+
+// begin creates a writer with so much room for a sample, and writes so many bytes of
+// it, in pieces.
+func (s sample) begin(t *testing.T, st *Store, room int64, bytes, piece int) *Writer {
+	t.Helper()
+	w, err := st.Create(context.Background(), s.meta.Key, room, s.meta.Layout.Total)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for rest := s.data[:bytes]; len(rest) > 0; {
+		n := min(piece, len(rest))
+		if _, err := w.Write(rest[:n]); err != nil {
+			t.Fatal(err)
+		}
+		rest = rest[n:]
+	}
+	return w
+}
+
+// TestPieces writes shards about every boundary there is to what is held back, in
+// pieces of many sizes and with more or less room than they need: they are on disk
+// as they came, and nothing else is.
+func TestPieces(t *testing.T) {
+	cfg := blocksConfig(t)
+	s := openStore(t, cfg)
+	var held []sample
+	for _, size := range []int{64, maxHeld - 128, maxHeld - 64, maxHeld, largeShard - 64, largeShard, largeShard + pageSize - 64, 2 * blocksAhead} {
+		for _, more := range []int{0, 8, pageSize - 64, pageSize, 3 * pageSize, blocksAhead, largeShard} {
+			for _, piece := range []int{777, pageSize, maxHeld - recordHeaderSize, maxHeld + 1, unit - recordHeaderSize, unit} {
+				if size/piece > 500 {
+					continue
+				}
+				one := newSample(uint64(len(held)+1), size)
+				held = append(held, one)
+				w := one.begin(t, s, int64(size+more), size, piece)
+				if w.at%pageSize != 0 {
+					t.Fatalf("a page is written in parts: %d bytes in pieces of %d, written up to %d", size, piece, w.at)
+				}
+				if _, err := w.Commit(context.Background(), one.meta); err != nil {
+					t.Fatalf("%d bytes with room for %d more in pieces of %d: %v", size, more, piece, err)
+				}
+			}
+		}
+	}
+	for _, one := range held {
+		if err := one.check(s); err != nil {
+			t.Error(err)
+		}
+	}
+	used := s.Usage().Used
+	s.Close()
+	checkUse(t, cfg.Dirs[0], used)
+	if _, faults := findings(t, cfg.Dirs[0]); len(faults) != 0 {
+		t.Error(faults)
+	}
+}
+
+// TestBigFooter: a footer may be larger than what is held back at most.
+func TestBigFooter(t *testing.T) {
+	const size, total = 40 << 20, 255
+	one := sampleOf(1, bytes.Repeat([]byte("pebble. "), size/8), 1, total)
+	if footerSize(size, total) > maxHeld {
+		t.Fatal("no: the largest one is of another size")
+	}
+	s := openStore(t, blocksConfig(t))
+	w := one.begin(t, s, size, size, unit)
+	if _, err := w.Commit(context.Background(), one.meta); err != nil {
+		t.Fatal(err)
+	}
+	if err := one.check(s); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestBeginnings: large records begin where memory has large pages, but right
+// behind the last one if zeros were written there; small ones always do that.
+func TestBeginnings(t *testing.T) {
+	const small, nearly, large = 64, largeShard - 64, largeShard
+	pages := func(size int) int64 { return place{reserved: int64(size), slots: 10}.length() }
+	first := int64(pageSize)
+	second := first + pages(small)
+	for _, test := range []struct {
+		room  bool
+		sizes []int
+		want  []int64
+	}{
+		{false, []int{small, nearly}, []int64{first, second}},
+		{false, []int{small, large, small}, []int64{first, unit, unit + pages(large)}},
+		{false, []int{large, large}, []int64{unit, roundUp(unit+pages(large), unit)}},
+		{true, []int{large, large}, []int64{unit, roundUp(unit+pages(large), unit)}},
+		{true, []int{small, large, large}, []int64{first, second, roundUp(second+pages(large), unit)}},
+	} {
+		cfg := blocksConfig(t)
+		cfg.inPlace = func(string) bool { return test.room }
+		s := openStore(t, cfg)
+		for i, size := range test.sizes {
+			one := newSample(uint64(i+1), size)
+			mustPut(t, s, one)
+			_, e, err := s.lookup(one.meta.Key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e.offset != test.want[i] {
+				t.Errorf("zeros ahead %t, sizes %v: record %d is at %d, want %d", test.room, test.sizes, i, e.offset, test.want[i])
+			}
+		}
+	}
+}
+
+// TestBlocks: blocks that were made for what never came are given back: when the
+// writing ends, one way or another, or at the start after a kill.
+func TestBlocks(t *testing.T) {
+	cfg := blocksConfig(t)
+	s := openStore(t, cfg)
+	one, other := newSample(1, 2<<20), newSample(2, 2<<20)
+	for _, written := range []int{unit, blocksAhead - 64, blocksAhead, blocksAhead + unit} {
+		one.begin(t, s, 4<<20, written, unit).Abort()
+	}
+	checkUse(t, cfg.Dirs[0], 0)
+	mustPut(t, s, one)
+	other.begin(t, s, 2<<20, unit, unit)
+	if _, e, _ := s.lookup(one.meta.Key); diskUse(t, cfg.Dirs[0]) < e.onDisk(2<<20)+blocksAhead {
+		t.Fatal("no blocks were made")
+	}
+	used := s.Usage().Used
+
+	// What a killed process leaves is still there when the store is opened again.
+	v := s.dirs[0].active
+	gap := roundUp(v.end, pageSize)
+	for _, at := range []int64{gap + 7*pageSize, gap + 2<<20} {
+		if err := allocate(v.file, at, unit); err != nil {
+			t.Skip("no blocks can be made here: ", err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if diskUse(t, cfg.Dirs[0]) < used+blocksAhead {
+		t.Fatal("what is being written was given back while its process might have been killed")
+	}
+	s = openStore(t, cfg)
+	if got := s.Usage().Used; got != used {
+		t.Errorf("%d bytes are used after a kill, %d before", got, used)
+	}
+	checkUse(t, cfg.Dirs[0], used)
+	if err := one.check(s); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestNoBlocks: where blocks cannot be made, or that is of no use, shards are stored
+// all the same.
+func TestNoBlocks(t *testing.T) {
+	for _, allocates := range []bool{false, true} {
+		t.Run(fmt.Sprint(allocates), func(t *testing.T) {
+			cfg := blocksConfig(t)
+			cfg.allocates = func(string) bool { return allocates }
+			s := openStore(t, cfg)
+			if allocates {
+				// One that is open for reading alone refuses what is asked.
+				v, _, err := s.dirs[0].allocate(64, 1)
+				if err != nil {
+					t.Fatal(err)
+				}
+				readOnly, err := os.Open(v.file.Name())
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer readOnly.Close()
+				one := place{volume: v.number, offset: v.end, reserved: largeShard, slots: 1}
+				probe := &volume{file: readOnly}
+				if made := s.dirs[0].makeBlocks(probe, one, one.offset, unit, 0); made == 0 {
+					t.Error("what failed is tried again for every piece")
+				}
+			}
+			one := newSample(uint64(time.Now().Unix()), largeShard)
+			mustPut(t, s, one)
+			if err := one.check(s); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
