@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/cairnstorage/cairn/proto/erasure"
 	"github.com/cairnstorage/cairn/proto/wire"
 )
@@ -16,14 +18,22 @@ import (
 // enough is about how much is written to measure a disk, which may be memory.
 const enough = 1 << 30
 
+// ahead is how far nodes on ext4 have the file system make blocks ahead, in bytes.
+const ahead = 1 << 20
+
 // disk is as many files in one directory as there would be nodes.
 type disk struct {
-	files []*os.File
-	shard int // bytes
+	files     []*os.File
+	shard     int // bytes
+	allocates bool
 }
 
 func newDisk(dir string, scheme erasure.Scheme) (*disk, error) {
-	d := &disk{shard: erasure.MaxStripes(scheme.Required) * erasure.ChunkSize}
+	var fs unix.Statfs_t
+	if err := unix.Statfs(dir, &fs); err != nil {
+		return nil, err
+	}
+	d := &disk{shard: erasure.MaxStripes(scheme.Required) * erasure.ChunkSize, allocates: fs.Type == unix.EXT4_SUPER_MAGIC}
 	for i := range scheme.Total {
 		file, err := os.Create(filepath.Join(dir, "bound."+strconv.Itoa(i)))
 		if err != nil {
@@ -53,7 +63,7 @@ func (d *disk) write(duration time.Duration) (spent, error) {
 		}
 	}
 	return onFiles(d.files, duration, func(f *os.File, buffer []byte) (int64, error) {
-		return appendShard(f, d.shard, buffer)
+		return d.appendShard(f, buffer)
 	})
 }
 
@@ -81,15 +91,24 @@ func onFiles(files []*os.File, duration time.Duration, work func(*os.File, []byt
 	})
 }
 
-func appendShard(f *os.File, size int, buffer []byte) (int64, error) {
-	for left := size; left > 0; {
-		n, err := f.Write(buffer[:min(left, len(buffer))])
+func (d *disk) appendShard(f *os.File, buffer []byte) (int64, error) {
+	begin, err := f.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return 0, err
+	}
+	for done := 0; done < d.shard; {
+		if d.allocates && done%ahead == 0 {
+			if err := unix.Fallocate(int(f.Fd()), 0, begin+int64(done), int64(min(ahead, d.shard-done))); err != nil {
+				return 0, err
+			}
+		}
+		n, err := f.Write(buffer[:min(d.shard-done, len(buffer))])
 		if err != nil {
 			return 0, err
 		}
-		left -= n
+		done += n
 	}
-	return int64(size), f.Sync()
+	return int64(d.shard), f.Sync()
 }
 
 // readBack reads a file from its beginning.
