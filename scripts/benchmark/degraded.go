@@ -75,11 +75,19 @@ func (r *rig) whole(ctx context.Context, holders []*procnet.Process, count int) 
 		if len(found) == count {
 			return found, nil
 		}
-		select {
-		case <-ctx.Done():
+		if !pause(ctx, 100*time.Millisecond) {
 			return nil, fmt.Errorf("%d of %d nodes hold all they should: %w", len(found), count, context.Cause(ctx))
-		case <-time.After(100 * time.Millisecond):
 		}
+	}
+}
+
+// pause reports false when the context is over first.
+func pause(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(d):
+		return true
 	}
 }
 
@@ -87,12 +95,15 @@ func (r *rig) whole(ctx context.Context, holders []*procnet.Process, count int) 
 // as these heads and lacks no live shard. How many shards it has would not tell:
 // some may be of objects that were overwritten.
 func holdsAll(info *pb.InfoResponse, heads map[uint32]uint64) bool {
-	for _, g := range info.Groups {
-		if g.Cursor < heads[g.Group] || g.Missing > 0 {
-			return false
-		}
-	}
-	return len(info.Groups) > 0
+	lacks := func(g *pb.GroupFollow) bool { return g.Missing > 0 }
+	return follows(info, heads) && !slices.ContainsFunc(info.Groups, lacks)
+}
+
+// follows tells whether a node has followed the journals of its groups, of which it
+// has some, as far as these heads.
+func follows(info *pb.InfoResponse, heads map[uint32]uint64) bool {
+	behind := func(g *pb.GroupFollow) bool { return g.Cursor < heads[g.Group] }
+	return len(info.Groups) > 0 && !slices.ContainsFunc(info.Groups, behind)
 }
 
 // journalHeads are the newest entries of all groups.

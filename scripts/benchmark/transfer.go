@@ -4,15 +4,21 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"time"
 
 	"github.com/cairnstorage/cairn/scripts/benchmark/results"
 )
+
+// removedWithin bounds the wait for nodes that delete: they hear of it within a
+// check-in.
+const removedWithin = 2 * time.Minute
 
 // large is the object of a size that stays, to be read again.
 func large(size int64) string { return fmt.Sprintf("large-%d", size>>20) }
@@ -30,7 +36,12 @@ func (r *rig) measureTransfers(ctx context.Context) error {
 			return err
 		}
 		var ups, downs []cost
-		for range r.o.rounds {
+		for round := range r.o.rounds {
+			if round > 0 {
+				if err := r.remove(ctx, large(size)); err != nil {
+					return err
+				}
+			}
 			up, err := costOf(r.network, r.network.Uplink(ctx, "-q", "cp", source, url(large(size))), r.stored(size))
 			if err != nil {
 				return err
@@ -51,6 +62,35 @@ func (r *rig) measureTransfers(ctx context.Context) error {
 		}
 		if err := os.Rename(source, source+".last"); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// remove removes an object and waits until all nodes have given its shards back, so
+// that an upload is that of a new object, and no download has nodes delete.
+func (r *rig) remove(ctx context.Context, key string) error {
+	if _, err := r.network.RunUplink(ctx, "-q", "rm", url(key)); err != nil {
+		return err
+	}
+	heads, err := journalHeads(ctx, r.network)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, removedWithin, errors.New("nodes did not delete what was removed"))
+	defer cancel()
+	for i := range r.network.Nodes {
+		for {
+			info, err := r.network.NodeInfo(ctx, i)
+			if err != nil {
+				return errors.Join(context.Cause(ctx), err)
+			}
+			if follows(info, heads) {
+				break
+			}
+			if !pause(ctx, 20*time.Millisecond) {
+				return context.Cause(ctx)
+			}
 		}
 	}
 	return nil
