@@ -112,12 +112,14 @@ func (b *bench) measureScheme(ctx context.Context, scheme string, full bool) err
 	if !wanted {
 		return nil
 	}
-	bounds, err := b.bounds(ctx, scheme)
-	if err != nil {
-		return err
-	}
-	for i, p := range b.places {
-		err := b.attempt(ctx, scheme+" on "+p.Name, func() error { return b.measureNetwork(ctx, p, scheme, bounds[i], full) })
+	for _, p := range b.places {
+		err := b.attempt(ctx, scheme+" on "+p.Name, func() error {
+			bound, err := b.boundOf(ctx, scheme, p)
+			if err != nil {
+				return err
+			}
+			return b.measureNetwork(ctx, p, scheme, bound, full)
+		})
 		if err != nil {
 			return err
 		}

@@ -82,6 +82,16 @@ func (r *Report) Merge(o *Report) {
 	}
 }
 
+// AddBound adds the places of a bound to those there are of its scheme.
+func (r *Report) AddBound(b Bound) {
+	i := slices.IndexFunc(r.Bounds, func(other Bound) bool { return other.Scheme == b.Scheme })
+	if i < 0 {
+		r.Bounds = append(r.Bounds, b)
+		return
+	}
+	r.Bounds[i].Places = append(r.Bounds[i].Places, b.Places...)
+}
+
 // merge puts rows in the place of those with the same key, and others at the end.
 func merge[T any](rows, others []T, key func(T) any) []T {
 	for _, other := range others {

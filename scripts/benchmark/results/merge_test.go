@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -70,5 +71,22 @@ func TestLoadRefuses(t *testing.T) {
 	}
 	if _, _, err := Load(dir); err == nil {
 		t.Error("a text is taken for a report")
+	}
+}
+
+// TestAddBound: what is measured place by place is shown scheme by scheme.
+func TestAddBound(t *testing.T) {
+	r := new(Report)
+	for _, scheme := range []string{"a", "b"} {
+		for _, place := range []string{OnDisk, OnTmpfs} {
+			r.AddBound(Bound{Scheme: scheme, Cores: 2, Places: []PlaceBound{{Place: place}}})
+		}
+	}
+	want := []Bound{
+		{Scheme: "a", Cores: 2, Places: []PlaceBound{{Place: OnDisk}, {Place: OnTmpfs}}},
+		{Scheme: "b", Cores: 2, Places: []PlaceBound{{Place: OnDisk}, {Place: OnTmpfs}}},
+	}
+	if !reflect.DeepEqual(r.Bounds, want) {
+		t.Errorf("%+v", r.Bounds)
 	}
 }
