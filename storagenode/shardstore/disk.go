@@ -22,7 +22,7 @@ func freeSpace(path string) (free, total int64, err error) {
 	if err := unix.Statfs(path, &st); err != nil {
 		return 0, 0, &fs.PathError{Op: "statfs", Path: path, Err: err}
 	}
-	return int64(st.Bavail) * st.Bsize, int64(st.Blocks) * st.Bsize, nil
+	return int64(st.Bavail) * int64(st.Bsize), int64(st.Blocks) * int64(st.Bsize), nil
 }
 
 // overwritesInPlace reports whether the file system that holds path keeps a block
