@@ -185,6 +185,52 @@ func TestBlocks(t *testing.T) {
 	}
 }
 
+// TestBlocksBetween: blocks of a process that was killed before it wrote anything
+// there are given back also where others have written behind them and where someone
+// has read, and whatever the size of the file system's blocks.
+func TestBlocksBetween(t *testing.T) { onSmallDisks(t, testBlocksBetween) }
+
+func testBlocksBetween(t *testing.T, disk string) {
+	cfg := blocksConfig(t)
+	cfg.Dirs = []string{filepath.Join(disk, "data")}
+	s := openStore(t, cfg)
+	d := s.dirs[0]
+	if _, _, err := d.allocate(64, 1); err != nil { // the scan begins with this
+		t.Fatal(err)
+	}
+	one, other := newSample(1, 600<<10), newSample(2, 600<<10)
+	// Its footer begins within a page, behind a hole.
+	w := one.begin(t, s, 1<<20+pageSize/2, len(one.data), unit)
+	if _, err := w.Commit(context.Background(), one.meta); err != nil {
+		t.Fatal(err)
+	}
+	v, p, err := d.allocate(2<<20, 10)
+	if err == nil {
+		err = allocate(v.file, p.offset, blocksAhead)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := v.file.ReadAt(make([]byte, blocksAhead), p.offset); err != nil {
+		t.Fatal(err)
+	}
+	mustPut(t, s, other)
+	used := s.Usage().Used
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if diskUse(t, cfg.Dirs[0]) < used+blocksAhead {
+		t.Fatal("what is being written was given back while its process might have been killed")
+	}
+	s = openStore(t, cfg)
+	checkUse(t, cfg.Dirs[0], used)
+	for _, one := range []sample{one, other} {
+		if err := one.check(s); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // TestNoBlocks: where blocks cannot be made, or that is of no use, shards are stored
 // all the same.
 func TestNoBlocks(t *testing.T) {

@@ -114,19 +114,6 @@ func nextData(f *os.File, offset int64) (next int64, ok bool, err error) {
 	return max(next/pageSize*pageSize, offset), true, nil
 }
 
-// nextHole is the first offset from offset on, in whole pages, at which f has no
-// data; the end of f is such a one.
-func nextHole(f *os.File, offset int64) (next int64, err error) {
-	err = call("seek", f, func(fd int) (err error) {
-		next, err = unix.Seek(fd, offset, unix.SEEK_HOLE)
-		return err
-	})
-	if errors.Is(err, unix.ENXIO) { // offset is at the end
-		return roundUp(offset, pageSize), nil
-	}
-	return roundUp(next, pageSize), err
-}
-
 // dropCache asks the system to forget what it has of f in memory, so that the
 // disk itself is read, and what was read once does not displace what is read
 // often. It may decline.

@@ -136,6 +136,7 @@ func (d *dir) takeUp() error {
 		}
 		end := max(from, pageSize) // of the last record
 		err := scanVolume(context.Background(), v.file, d.identity, n, from, func(rec *record) error {
+			d.dropBlocks(v.file, end, rec.offset)
 			end = rec.offset + rec.length()
 			taken, err := d.takeUpRecord(v, rec, buf)
 			switch {
@@ -153,7 +154,7 @@ func (d *dir) takeUp() error {
 			return nil
 		})
 		if err == nil {
-			err = errors.Join(d.dropZeros(v.file, end), d.dropBlocks(v.file, max(from, pageSize)))
+			err = d.dropZeros(v.file, end)
 		}
 		if err != nil {
 			return err

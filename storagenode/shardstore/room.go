@@ -74,41 +74,31 @@ func (d *dir) giveUpRoom(v *volume) {
 }
 
 // dropZeros punches what is behind the last record of a volume up to the end of
-// the file, if that is all zeros: room of a process that was killed. What cannot
-// be punched is only not free.
+// the file, if that is all zeros: room of a process that was killed, or blocks it
+// had made. What cannot be punched is only not free.
 func (d *dir) dropZeros(f *os.File, from int64) error {
 	st, err := f.Stat()
 	if err != nil || st.Size() <= from {
 		return err
 	}
-	if _, data, err := nextData(f, from); err != nil || !data {
+	to := roundUp(st.Size(), pageSize)
+	_, data, err := nextData(f, from)
+	switch {
+	case err != nil:
 		return err
-	}
-	if verifyZero(f, from, roundUp(st.Size(), pageSize)) == nil {
-		_ = d.punchFile(f, from, roundUp(st.Size(), pageSize)-from)
+	case !data:
+		d.dropBlocks(f, from, to)
+	case verifyZero(f, from, to) == nil:
+		_ = d.punchFile(f, from, to-from)
 	}
 	return nil
 }
 
-// dropBlocks punches the holes of a volume from an offset on: behind them may be
-// blocks of a process that was killed.
-func (d *dir) dropBlocks(f *os.File, from int64) error {
-	st, err := f.Stat()
-	if err != nil || !d.allocates {
-		return err
+// dropBlocks punches what lies between two records, where a scan has found
+// nothing: there may be blocks of a process that was killed. That cannot be asked
+// for, as what someone has read of them looks like data.
+func (d *dir) dropBlocks(f *os.File, from, to int64) {
+	if d.allocates {
+		d.giveUpBlocks(f, from, to)
 	}
-	for end := roundUp(st.Size(), pageSize); from < end; {
-		next, data, err := nextData(f, from)
-		if err != nil {
-			return err
-		}
-		if !data {
-			next = end
-		}
-		d.giveUpBlocks(f, from, next)
-		if from, err = nextHole(f, next); err != nil {
-			return err
-		}
-	}
-	return nil
 }
