@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // blocksConfig is a store that makes blocks wherever it is, on a disk of its own
@@ -225,6 +228,64 @@ func testBlocksBetween(t *testing.T, disk string) {
 	s = openStore(t, cfg)
 	checkUse(t, cfg.Dirs[0], used)
 	for _, one := range []sample{one, other} {
+		if err := one.check(s); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestGaps: the blocks that a file system makes by itself between two records are
+// given back as soon as it makes no more there, or, if that fails, at the next start.
+func TestGaps(t *testing.T) {
+	for _, fails := range []bool{false, true} {
+		t.Run(fmt.Sprint("fails ", fails), func(t *testing.T) { testGaps(t, fails) })
+	}
+}
+
+func testGaps(t *testing.T, fails bool) {
+	cfg := blocksConfig(t)
+	cfg.allocates = func(string) bool { return false }
+	cfg.foresees = func(string) bool { return true }
+	var failing atomic.Bool
+	cfg.punch = func(f *os.File, offset, length int64) error {
+		if failing.Load() {
+			return unix.EIO
+		}
+		return punch(f, offset, length)
+	}
+	s := openStore(t, cfg)
+	d, alone := s.dirs[0], foreseesWrites(cfg.Dirs[0])
+	if _, _, err := d.allocate(64, 1); err != nil { // the scan begins with this
+		t.Fatal(err)
+	}
+	failing.Store(fails)
+	var held []sample
+	for n := range uint64(3) {
+		one := newSample(n+1, largeShard)
+		if !alone {
+			if err := allocate(d.active.file, d.active.end, unit/4); err != nil {
+				t.Skip("no blocks can be made here: ", err)
+			}
+		}
+		mustPut(t, s, one)
+		held = append(held, one)
+	}
+	used := s.Usage().Used
+	failing.Store(false)
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if fails && !alone && diskUse(t, cfg.Dirs[0]) < used+2*unit/4 {
+		t.Fatal("blocks were given back though that failed")
+	}
+	if fails {
+		s = openStore(t, cfg)
+	}
+	checkUse(t, cfg.Dirs[0], used)
+	if !fails {
+		s = openStore(t, cfg)
+	}
+	for _, one := range held {
 		if err := one.check(s); err != nil {
 			t.Error(err)
 		}

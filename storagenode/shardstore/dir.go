@@ -40,6 +40,7 @@ type dir struct {
 	volumeSize int64
 	inPlace    bool // blocks stay where they are when they are written anew
 	allocates  bool // blocks of large records are made before they are written
+	foresees   bool // the file system makes blocks behind the end of a file by itself
 	reserve    int64
 	plenty     int64
 	free       func(path string) (free, total int64, err error)
@@ -80,6 +81,9 @@ func (d *dir) allocate(reserved int64, slots int) (*volume, place, error) {
 	}
 	v := d.active
 	p.volume, p.offset = v.number, d.beginning(v, reserved)
+	if d.foresees && p.offset > v.end {
+		v.gaps[p.offset] = v.end
+	}
 	v.end = p.offset + p.length()
 	v.records++
 	v.writing[p.offset] = p.onDisk(reserved)
@@ -110,13 +114,20 @@ func (d *dir) rotate() error {
 	return nil
 }
 
-// wrote says that bytes of what was pledged at p are now on disk.
+// wrote says that bytes of what was pledged at p are now on disk. With the first
+// of them the file goes on behind the gap before the record: no more blocks are
+// made there.
 func (d *dir) wrote(v *volume, p place, bytes int64) {
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	bytes = min(bytes, v.writing[p.offset])
 	v.writing[p.offset] -= bytes
 	d.pledged -= bytes
+	gap, ok := v.gaps[p.offset]
+	delete(v.gaps, p.offset)
+	d.mu.Unlock()
+	if ok {
+		d.giveUpBlocks(v.file, gap, p.offset)
+	}
 }
 
 // finishWrite ends the writing of a record: as a committed one with an entry
@@ -131,6 +142,7 @@ func (d *dir) finishWrite(v *volume, p place, kept *entry) {
 	d.begun -= p.onDisk(p.reserved)
 	d.pledged -= v.writing[p.offset]
 	delete(v.writing, p.offset)
+	delete(v.gaps, p.offset)
 	if kept != nil {
 		d.count(kept, 1)
 	}

@@ -44,7 +44,7 @@ func openDir(path, known string, cfg *Config) (_ *dir, err error) {
 	if err := d.setReserve(cfg.Reserve); err != nil {
 		return nil, err
 	}
-	d.inPlace, d.allocates = cfg.inPlace(path), cfg.allocates(path)
+	d.inPlace, d.allocates, d.foresees = cfg.inPlace(path), cfg.allocates(path), cfg.foresees(path)
 	if err := d.openIndex(); err != nil {
 		return nil, err
 	}

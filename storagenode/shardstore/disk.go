@@ -42,6 +42,13 @@ func canAllocate(path string) bool {
 	return unix.Statfs(path, &st) == nil && st.Type == unix.EXT4_SUPER_MAGIC
 }
 
+// foreseesWrites reports whether the file system that holds path makes blocks behind
+// the end of a file when it becomes longer. They stay when it then goes on elsewhere.
+func foreseesWrites(path string) bool {
+	var st unix.Statfs_t
+	return unix.Statfs(path, &st) == nil && st.Type == unix.XFS_SUPER_MAGIC
+}
+
 // call runs a system call on f until no signal interrupts it. A file that is
 // being closed stays open for that long, so that its number cannot be another's
 // meanwhile. Errors: os.ErrClosed, among others.

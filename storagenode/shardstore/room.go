@@ -98,7 +98,7 @@ func (d *dir) dropZeros(f *os.File, from int64) error {
 // nothing: there may be blocks of a process that was killed. That cannot be asked
 // for, as what someone has read of them looks like data.
 func (d *dir) dropBlocks(f *os.File, from, to int64) {
-	if d.allocates {
+	if d.allocates || d.foresees {
 		d.giveUpBlocks(f, from, to)
 	}
 }

@@ -41,7 +41,9 @@ type Config struct {
 	inPlace func(path string) bool
 	// whether blocks are made before they are written in path
 	allocates func(path string) bool
-	spare     int // see filterSpare
+	// whether the file system of path makes blocks behind the end of a file
+	foresees func(path string) bool
+	spare    int // see filterSpare
 }
 
 func (cfg *Config) setDefaults() error {
@@ -78,6 +80,9 @@ func (cfg *Config) setDefaults() error {
 	}
 	if cfg.allocates == nil {
 		cfg.allocates = canAllocate
+	}
+	if cfg.foresees == nil {
+		cfg.foresees = foreseesWrites
 	}
 	return nil
 }

@@ -27,6 +27,7 @@ type volume struct {
 	sealed  bool              // takes no more records
 	records int               // committed or being written
 	writing map[int64]int64   // offset → reserved bytes of records being written
+	gaps    map[int64]int64   // offset of a record of which nothing is written → where the gap before it begins
 	readers map[int64]*reader // offset → who reads there
 
 	syncMu  sync.Mutex
@@ -71,6 +72,7 @@ func newVolume(number uint32, f *os.File) *volume {
 		number:  number,
 		file:    f,
 		writing: make(map[int64]int64),
+		gaps:    make(map[int64]int64),
 		readers: make(map[int64]*reader),
 	}
 }

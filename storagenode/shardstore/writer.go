@@ -94,15 +94,21 @@ func (w *Writer) dropHeld() {
 func (w *Writer) putFooter(footer []byte) error {
 	defer w.dropHeld()
 	gap := w.place.footerOffset() - w.at - int64(w.held.bytes)
-	if gap >= pageSize || !w.held.fits(gap) {
-		if err := w.put(nil); err != nil {
-			return err
-		}
-		w.dir.giveUpBlocks(w.volume.file, roundUp(w.at, pageSize), min(w.made, w.place.footerOffset()/pageSize*pageSize))
-		w.at, gap = w.place.footerOffset(), 0
+	if gap < pageSize && w.held.fits(gap) {
+		w.held.skip(gap)
+		return w.put(footer)
 	}
-	w.held.skip(gap)
-	return w.put(footer)
+	if err := w.put(nil); err != nil {
+		return err
+	}
+	from, to := roundUp(w.at, pageSize), w.place.footerOffset()/pageSize*pageSize
+	w.dir.giveUpBlocks(w.volume.file, from, min(w.made, to))
+	w.at = w.place.footerOffset()
+	err := w.put(footer)
+	if err == nil && w.dir.foresees { // only now the file is longer than that
+		w.dir.giveUpBlocks(w.volume.file, from, to)
+	}
+	return err
 }
 
 // put writes what was held back, and p behind it.
