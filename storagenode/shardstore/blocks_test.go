@@ -292,6 +292,39 @@ func testGaps(t *testing.T, fails bool) {
 	}
 }
 
+// TestBlocksPledged: what has blocks already is not held free for its shard once
+// more, whether the blocks could be made or not.
+func TestBlocksPledged(t *testing.T) {
+	for _, allocates := range []bool{true, false} {
+		cfg := blocksConfig(t)
+		cfg.allocates = func(string) bool { return allocates }
+		s := openStore(t, cfg)
+		d := s.dirs[0]
+		const size, at = 4 << 20, largeShard + unit
+		one := newSample(1, size)
+		room := place{reserved: size, slots: 10}.length()
+		w := one.begin(t, s, size, at, unit)
+		made := w.at - w.place.offset
+		if allocates {
+			made = blocksAhead
+		}
+		if d.pledged != room-made {
+			t.Errorf("blocks %t: %d of %d bytes are pledged, want %d", allocates, d.pledged, room, room-made)
+		}
+		for rest := one.data[at:]; len(rest) > 0; rest = rest[unit:] {
+			if _, err := w.Write(rest[:unit]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := w.Commit(context.Background(), one.meta); err != nil {
+			t.Fatal(err)
+		}
+		if d.pledged != 0 || d.begun != 0 {
+			t.Errorf("%d bytes are pledged, %d begun for nothing", d.pledged, d.begun)
+		}
+	}
+}
+
 // TestNoBlocks: where blocks cannot be made, or that is of no use, shards are stored
 // all the same.
 func TestNoBlocks(t *testing.T) {
@@ -313,8 +346,8 @@ func TestNoBlocks(t *testing.T) {
 				defer readOnly.Close()
 				one := place{volume: v.number, offset: v.end, reserved: largeShard, slots: 1}
 				probe := &volume{file: readOnly}
-				if made := s.dirs[0].makeBlocks(probe, one, one.offset, unit, 0); made == 0 {
-					t.Error("what failed is tried again for every piece")
+				if made, ok := s.dirs[0].makeBlocks(probe, one, one.offset, unit, 0); made == 0 || ok {
+					t.Errorf("what failed is tried again for every piece, or counted: %d, %t", made, ok)
 				}
 			}
 			one := newSample(1, largeShard)

@@ -114,8 +114,8 @@ func (d *dir) rotate() error {
 	return nil
 }
 
-// wrote says that bytes of what was pledged at p are now on disk. With the first
-// of them the file goes on behind the gap before the record: no more blocks are
+// wrote says that for bytes of what was pledged at p the disk has less room now.
+// With the first of them the file goes on behind the gap before the record: no more blocks are
 // made there.
 func (d *dir) wrote(v *volume, p place, bytes int64) {
 	d.mu.Lock()

@@ -47,16 +47,16 @@ func (d *dir) beginning(v *volume, reserved int64) int64 {
 }
 
 // makeBlocks has blocks made for n bytes of a large shard that are going to be
-// written from offset on, and some more, and says up to where there are any.
-// That is made already up to made. If it fails, writing does or does not.
-func (d *dir) makeBlocks(v *volume, p place, offset, n, made int64) int64 {
+// written from offset on, and some more, and says up to where there are any, or,
+// with false, where it need not be tried again: then writing fails, too, or does not.
+// That is made already up to made.
+func (d *dir) makeBlocks(v *volume, p place, offset, n, made int64) (int64, bool) {
 	if !d.allocates || p.reserved < largeShard || offset+n <= made {
-		return made
+		return made, false
 	}
 	from := max(offset, made)
 	to := min(max(from+blocksAhead, offset+n), p.offset+p.length())
-	_ = allocate(v.file, from, to-from)
-	return to
+	return to, allocate(v.file, from, to-from) == nil
 }
 
 // giveUpBlocks punches blocks that were made and are not needed, if there are any.

@@ -21,6 +21,7 @@ type Writer struct {
 	held   *held // what of the record is to be written next
 	at     int64 // where that begins in the volume, on a page; all before it is written
 	made   int64 // up to where the volume has blocks for it, unless that is before at
+	taken  int64 // up to where it is no longer pledged: it is written or has blocks
 	err    error // why the shard cannot be committed
 	done   bool
 }
@@ -37,7 +38,7 @@ func (s *Store) newWriter(key Key, maxSize int64, slots int) (*Writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Writer{s: s, dir: d, volume: v, place: p, key: key, hasher: merkle.NewHasher(maxSize), held: s.newHeld(), at: p.offset}
+	w := &Writer{s: s, dir: d, volume: v, place: p, key: key, hasher: merkle.NewHasher(maxSize), held: s.newHeld(), at: p.offset, taken: p.offset}
 	w.held.append(encodeRecordHeader(d.identity, p, key))
 	return w, nil
 }
@@ -114,12 +115,15 @@ func (w *Writer) putFooter(footer []byte) error {
 // put writes what was held back, and p behind it.
 func (w *Writer) put(p []byte) error {
 	n := int64(w.held.bytes + len(p))
-	w.made = w.dir.makeBlocks(w.volume, w.place, w.at, n, w.made)
+	made, ok := w.dir.makeBlocks(w.volume, w.place, w.at, n, w.made)
+	if w.made = made; ok {
+		w.take(made)
+	}
 	err := writeBoth(w.volume.file, w.held.content(), p, w.at)
 	switch {
 	case err == nil:
-		w.dir.wrote(w.volume, w.place, n)
 		w.at += n
+		w.take(w.at)
 		w.held.bytes = 0
 		return nil
 	case isFull(err):
@@ -129,6 +133,14 @@ func (w *Writer) put(p []byte) error {
 	}
 	w.dir.fail(err)
 	return err
+}
+
+// take counts what the disk has less room by, up to an offset in the volume, once.
+func (w *Writer) take(to int64) {
+	if to > w.taken {
+		w.dir.wrote(w.volume, w.place, to-w.taken)
+		w.taken = to
+	}
 }
 
 // Abort gives up the shard. After Commit it does nothing.
