@@ -36,9 +36,11 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// crashConfig has small volumes, so that kills also hit their ends.
+// crashConfig has small volumes, so that kills also hit their ends, and makes
+// blocks, also in memory.
 func crashConfig(dir string) Config {
-	return Config{Dirs: []string{dir}, Reserve: 1 << 20, VolumeSize: 8 << 20}
+	always := func(string) bool { return true }
+	return Config{Dirs: []string{dir}, Reserve: 1 << 20, VolumeSize: 8 << 20, allocates: always}
 }
 
 // crashSample is one of up to 94 KiB, or now and then a large one.
