@@ -97,7 +97,11 @@ func fillStore(t *testing.T, s *Store, writers int) []sample {
 		wg.Go(func() {
 			for {
 				n := fillNumber.Add(1)
-				one := newSample(n, 64*(1+int(n*7919%6000)))
+				size := 1 + int(n*7919%6000)
+				if n%5 == 0 {
+					size += largeShard / 64
+				}
+				one := newSample(n, 64*size)
 				err := one.put(s)
 				if errors.Is(err, ErrFull) {
 					return
