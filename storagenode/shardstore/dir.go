@@ -115,8 +115,8 @@ func (d *dir) rotate() error {
 }
 
 // wrote says that for bytes of what was pledged at p the disk has less room now.
-// With the first of them the file goes on behind the gap before the record: no more blocks are
-// made there.
+// With the first of them the file goes on behind the gap before the record, where
+// no more blocks are made.
 func (d *dir) wrote(v *volume, p place, bytes int64) {
 	d.mu.Lock()
 	bytes = min(bytes, v.writing[p.offset])

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -78,6 +79,9 @@ func writeBoth(f *os.File, a, b []byte, offset int64) error {
 		var n int
 		err := call("write", f, func(fd int) (err error) {
 			n, err = unix.Pwritev(fd, [][]byte{a, b}, offset)
+			if n == 0 && err == nil {
+				err = io.ErrShortWrite
+			}
 			return err
 		})
 		if err != nil {
