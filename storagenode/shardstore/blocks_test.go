@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cairnstorage/cairn/proto/erasure"
 )
 
 // blocksConfig is a store that makes blocks wherever it is, on a disk of its own
@@ -95,10 +97,10 @@ func TestPieces(t *testing.T) {
 
 // TestBigFooter: a footer may be larger than what is held back at most.
 func TestBigFooter(t *testing.T) {
-	const size, total = 40 << 20, 255
+	const size, total = erasure.MaxSegment, maxSlots
 	one := sampleOf(1, bytes.Repeat([]byte("pebble. "), size/8), 1, total)
-	if footerSize(size, total) > maxHeld {
-		t.Fatal("no: the largest one is of another size")
+	if got := footerSize(size, total); got <= maxHeld {
+		t.Fatalf("the largest one has %d bytes, and %d may be held back", got, maxHeld)
 	}
 	s := openStore(t, blocksConfig(t))
 	w := one.begin(t, s, size, size, unit)

@@ -29,25 +29,21 @@ func freeSpace(path string) (free, total int64, err error) {
 // overwritesInPlace reports whether the file system that holds path keeps a block
 // where it is when it is written anew.
 func overwritesInPlace(path string) bool {
-	var st unix.Statfs_t
-	if unix.Statfs(path, &st) != nil {
-		return false
-	}
-	return st.Type == unix.EXT4_SUPER_MAGIC || st.Type == unix.XFS_SUPER_MAGIC
+	return isOn(path, unix.EXT4_SUPER_MAGIC) || isOn(path, unix.XFS_SUPER_MAGIC)
 }
 
 // canAllocate reports whether the file system that holds path gains by being told
 // of blocks before they are written.
-func canAllocate(path string) bool {
-	var st unix.Statfs_t
-	return unix.Statfs(path, &st) == nil && st.Type == unix.EXT4_SUPER_MAGIC
-}
+func canAllocate(path string) bool { return isOn(path, unix.EXT4_SUPER_MAGIC) }
 
 // foreseesWrites reports whether the file system that holds path makes blocks behind
 // the end of a file when it becomes longer. They stay when it then goes on elsewhere.
-func foreseesWrites(path string) bool {
+func foreseesWrites(path string) bool { return isOn(path, unix.XFS_SUPER_MAGIC) }
+
+// isOn reports whether path is on a file system of a type; see statfs(2).
+func isOn(path string, kind int64) bool {
 	var st unix.Statfs_t
-	return unix.Statfs(path, &st) == nil && st.Type == unix.XFS_SUPER_MAGIC
+	return unix.Statfs(path, &st) == nil && int64(st.Type) == kind
 }
 
 // call runs a system call on f until no signal interrupts it. A file that is

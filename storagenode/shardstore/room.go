@@ -12,9 +12,9 @@ const (
 	// smallRecord is the length in bytes up to which that is worth writing twice.
 	smallRecord = 48 << 10
 
-	// largeShard is what a shard has room for, at least, in bytes, that begins at
-	// a multiple of unit, if nothing was written there ahead: shards come in pieces
-	// of that size, and what is written where it could be one page of memory is.
+	// largeShard is from how much room for a shard on, in bytes, a record begins at
+	// a multiple of unit, unless zeros were written there ahead. Shards come in
+	// pieces of that size, and one that begins there can be one page of memory.
 	largeShard = 512 << 10
 	unit       = 256 << 10
 
@@ -46,10 +46,10 @@ func (d *dir) beginning(v *volume, reserved int64) int64 {
 	return roundUp(v.end, unit)
 }
 
-// makeBlocks has blocks made for n bytes of a large shard that are going to be
-// written from offset on, and some more, and says up to where there are any, or,
-// with false, where it need not be tried again: then writing fails, too, or does not.
-// That is made already up to made.
+// makeBlocks has the file system make blocks for n bytes of a large shard, which
+// are going to be written from offset on, and for some more. Up to made it has done
+// so already. It returns how far that now is, and whether any were made. Where they
+// could not be it is not tried again: writing then does without, or fails as well.
 func (d *dir) makeBlocks(v *volume, p place, offset, n, made int64) (int64, bool) {
 	if !d.allocates || p.reserved < largeShard || offset+n <= made {
 		return made, false

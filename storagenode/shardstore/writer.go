@@ -19,7 +19,7 @@ type Writer struct {
 	key    Key
 	hasher *merkle.Hasher
 	held   *held // what of the record is to be written next
-	at     int64 // where that begins in the volume, on a page; all before it is written
+	at     int64 // where that begins in the volume: on a page, but for the footer of a short shard
 	made   int64 // up to where the volume has blocks for it, unless that is before at
 	taken  int64 // up to where it is no longer pledged: it is written or has blocks
 	err    error // why the shard cannot be committed

@@ -91,6 +91,7 @@ func onFiles(files []*os.File, duration time.Duration, work func(*os.File, []byt
 	})
 }
 
+// appendShard writes a shard behind what is there and syncs it.
 func (d *disk) appendShard(f *os.File, buffer []byte) (int64, error) {
 	begin, err := f.Seek(0, io.SeekCurrent)
 	if err != nil {
