@@ -21,7 +21,6 @@ import (
 	"github.com/libp2p/go-libp2p/p2p/net/upgrader"
 	libp2pquic "github.com/libp2p/go-libp2p/p2p/transport/quic"
 	"github.com/libp2p/go-libp2p/p2p/transport/quicreuse"
-	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
 	"github.com/minio/sha256-simd"
 	ma "github.com/multiformats/go-multiaddr"
 	mss "github.com/multiformats/go-multistream"
@@ -128,8 +127,7 @@ func (n *node) addTransports(c Config, key crypto.PrivKey, resources network.Res
 	if err != nil {
 		return err
 	}
-	// No port reuse: a second process on a taken port must be told.
-	overTCP, err := tcp.NewTCPTransport(eagerUpgrader{upgrade}, resources, nil, tcp.DisableReuseport(), tcp.WithConnectionTimeout(c.DialTimeout))
+	overTCP, err := newTCP(eagerUpgrader{upgrade}, resources, c.DialTimeout)
 	if err == nil {
 		err = n.AddTransport(overTCP)
 	}
