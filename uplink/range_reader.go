@@ -71,7 +71,26 @@ func (r *rangeReader) read(p []byte) (int, error) {
 
 // step goes on to the next chunk.
 func (r *rangeReader) step() error {
-	if len(r.spans) > 0 && r.left == 0 {
+	if r.left == 0 {
+		if err := r.turn(); err != nil {
+			return err
+		}
+	}
+	sp := r.spans[0]
+	plain := sp.window.chunk(r.chunk)
+	if r.chunk == 0 {
+		plain = plain[sp.skip:]
+	}
+	r.rest = plain[:min(len(plain), r.left)]
+	r.left -= len(r.rest)
+	r.chunk++
+	return nil
+}
+
+// turn goes on to the next span, of which there is something to read, and waits
+// until it is there. Before and after, others are begun.
+func (r *rangeReader) turn() error {
+	if len(r.spans) > 0 {
 		r.spans[0].window.release()
 		r.spans = r.spans[1:]
 	}
@@ -82,26 +101,17 @@ func (r *rangeReader) step() error {
 		return io.EOF
 	}
 	sp := r.spans[0]
-	if r.left == 0 {
-		select {
-		case <-sp.ready:
-		case <-r.ctx.Done():
-			return context.Cause(r.ctx)
-		}
-		if sp.err != nil {
-			return sp.err
-		}
-		r.chunk, r.left = 0, sp.length
-		r.ahead += 2
+	select {
+	case <-sp.ready:
+	case <-r.ctx.Done():
+		return context.Cause(r.ctx)
 	}
-	plain := sp.window.chunk(r.chunk)
-	if r.chunk == 0 {
-		plain = plain[sp.skip:]
+	if sp.err != nil {
+		return sp.err
 	}
-	r.rest = plain[:min(len(plain), r.left)]
-	r.left -= len(r.rest)
-	r.chunk++
-	return nil
+	r.chunk, r.left = 0, sp.length
+	r.ahead += 2
+	return r.begin()
 }
 
 // begin begins to fetch spans, when there is room for as many as are worth the

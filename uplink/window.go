@@ -190,12 +190,18 @@ func (w *window) size() int {
 // collect waits for the pieces that are needed: those of the wanted slots, or
 // of any k.
 func (w *window) collect(ctx context.Context) error {
+	due := time.NewTimer(time.Hour)
+	defer due.Stop()
 	for !w.enough(pieceHere) {
 		w.replace()
 		if !w.enough(pieceHere, pieceAsked, pieceLate) {
 			return w.failure()
 		}
-		hedge := w.hedgeTimer()
+		var hedge <-chan time.Time // none when all are taken for slow already
+		if w.count(pieceAsked) > 0 {
+			due.Reset(time.Until(w.hedgeAt()))
+			hedge = due.C
+		}
 		select {
 		case a := <-w.arrivals:
 			if err := w.arrived(ctx, a); err != nil {
@@ -242,11 +248,8 @@ func (w *window) replace() {
 	}
 }
 
-// hedgeTimer fires when those who have not answered are to be taken for slow.
-func (w *window) hedgeTimer() <-chan time.Time {
-	if w.count(pieceAsked) == 0 {
-		return nil // all are taken for slow already
-	}
+// hedgeAt is when those who have not answered are to be taken for slow.
+func (w *window) hedgeAt() time.Time {
 	wait := max(w.session.tolerate.firstHedge, slowness*w.session.typical.get())
 	if 2*len(w.times) >= w.count(pieceHere, pieceAsked) {
 		wait = max(w.session.tolerate.hedge, slowness*slices.Sorted(slices.Values(w.times))[len(w.times)/2])
@@ -255,7 +258,7 @@ func (w *window) hedgeTimer() <-chan time.Time {
 	if again := w.looked.Add(lookAgain); again.After(due) {
 		due = again
 	}
-	return time.After(time.Until(due))
+	return due
 }
 
 // hedge takes for slow who has not answered, so that others are asked. Who is as
