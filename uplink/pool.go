@@ -60,6 +60,7 @@ type pool struct {
 	limit   int // buffers that may be in use, promises aside
 	used    int
 	shares  int
+	made    int // buffers, all in all
 	free    []*buffer
 	waiting []*ticket
 
@@ -199,7 +200,8 @@ func (p *pool) grant(s *share, count int) []*buffer {
 			b, p.free[last] = p.free[last], nil
 			p.free = p.free[:last]
 		} else {
-			b = &buffer{bytes: make([]byte, wire.HeaderSize+bufferSize)}
+			b = &buffer{bytes: erasure.NewBuffer(p.made, wire.HeaderSize, bufferSize)}
+			p.made++
 		}
 		b.share = s
 		b.refs.Store(1)

@@ -32,6 +32,7 @@ type making struct {
 	sources []*source
 	own     []byte   // this node's chunks of a window
 	chunks  [][]byte // of a stripe, by slot
+	buffers int      // made
 }
 
 // A source is a peer as one shard is made from it.
@@ -53,7 +54,7 @@ func (s *session) rebuild(ctx context.Context, m shardstore.Missing) error {
 	if err := r.layout.Validate(); err != nil {
 		return err
 	}
-	r.own = make([]byte, r.windowSize(0))
+	r.own = r.buffer()
 	r.chunks = make([][]byte, r.layout.Total)
 	for {
 		err := r.attempt(ctx)
@@ -96,6 +97,12 @@ func (r *making) attempt(ctx context.Context) (err error) {
 	}
 	_, err = w.Commit(ctx, shardstore.Meta{Key: key, Slot: r.slot, Layout: r.layout, Root: r.m.Root, ShardRoots: r.roots})
 	return err
+}
+
+// buffer makes memory for one slot's chunks of a window.
+func (r *making) buffer() []byte {
+	r.buffers++
+	return erasure.NewBuffer(r.buffers, 0, r.windowSize(0))
 }
 
 // windowSize is the bytes of a shard in the window that begins with a stripe.
@@ -159,7 +166,7 @@ func (r *making) another(ctx context.Context, first int) (*source, error) {
 }
 
 func (r *making) newSource(p *peer, first int) *source {
-	s := &source{peer: p, asked: first, got: first, buffer: make([]byte, r.windowSize(0))}
+	s := &source{peer: p, asked: first, got: first, buffer: r.buffer()}
 	if r.careful {
 		s.hasher = merkle.NewHasher(r.layout.ShardSize())
 	}

@@ -50,8 +50,8 @@ func newStripe(coder *erasure.Coder) *stripe {
 	}
 	rand.Read(s.plain)
 	for i := range s.chunks {
-		s.chunks[i] = make([]byte, erasure.ChunkSize)
-		s.spare[i] = make([]byte, 0, erasure.ChunkSize)
+		s.chunks[i] = erasure.NewBuffer(i, 0, erasure.ChunkSize)
+		s.spare[i] = erasure.NewBuffer(coder.Total()+i, 0, erasure.ChunkSize)[:0]
 	}
 	return s
 }
