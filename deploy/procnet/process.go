@@ -22,6 +22,7 @@ type Process struct {
 	mu      sync.Mutex
 	command *exec.Cmd
 	ended   chan struct{} // closed once the present life has been reaped
+	wanted  bool          // nobody has asked it to end
 	past    Usage         // of the lives that ended
 }
 
@@ -48,7 +49,7 @@ func (p *Process) Start() error {
 	}
 	ended := make(chan struct{})
 	p.mu.Lock()
-	p.command, p.ended = command, ended
+	p.command, p.ended, p.wanted = command, ended, true
 	p.mu.Unlock()
 	go p.reap(command, ended)
 	return nil
@@ -71,6 +72,7 @@ func (p *Process) Signal(signal os.Signal) {
 		// It may be the last: what the kernel tells of a process that has ended
 		// counts the memory of who started it.
 		p.past.PeakRSS = max(p.past.PeakRSS, UsageOf(p.command.Process.Pid).PeakRSS)
+		p.wanted = p.wanted && signal != os.Interrupt && signal != os.Kill
 		p.command.Process.Signal(signal)
 	}
 }
@@ -116,6 +118,13 @@ func (p *Process) Running() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.command != nil
+}
+
+// Failed reports whether the process has ended though nobody asked it to.
+func (p *Process) Failed() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.wanted && p.command == nil
 }
 
 // Usage returns the cost so far, of all its lives.

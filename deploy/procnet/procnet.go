@@ -39,7 +39,8 @@ type Network struct {
 	Liars     []*Process
 	Grant     string
 
-	config Config
+	config   Config
+	starting bool // whatever ends now has failed
 }
 
 const module = "github.com/cairnstorage/cairn/"
@@ -75,10 +76,11 @@ func BuildTree(ctx context.Context, tree, dir string, more ...string) error {
 
 // Start brings the network up and returns once it takes uploads.
 func Start(ctx context.Context, config Config) (*Network, error) {
-	n := &Network{config: config}
+	n := &Network{config: config, starting: true}
 	if err := n.start(ctx); err != nil {
 		return nil, errors.Join(err, n.Close())
 	}
+	n.starting = false
 	return n, nil
 }
 
@@ -119,7 +121,9 @@ func (n *Network) Restart(ctx context.Context) error {
 	if err := n.Close(); err != nil {
 		return err
 	}
-	for _, process := range slices.Concat([]*Process{n.Satellite}, n.Nodes, n.Liars) {
+	n.starting = true
+	defer func() { n.starting = false }()
+	for _, process := range n.all() {
 		if err := process.Start(); err != nil {
 			return err
 		}
@@ -217,12 +221,39 @@ func (n *Network) await(ctx context.Context, what string, ready func() error) er
 		if err == nil {
 			return nil
 		}
+		if err := n.failure(); n.starting && err != nil {
+			return err
+		}
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("waited too long for %s (logs are in %s): %w", what, n.config.Dir, err)
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
+}
+
+// failure says which processes have ended by themselves, and what they said last.
+func (n *Network) failure() error {
+	var failures []error
+	for _, process := range n.all() {
+		if process.Failed() {
+			failures = append(failures, fmt.Errorf("%s has ended: %s (all of it is in %s)", process.Name, lastLines(process.Log), process.Log))
+		}
+	}
+	return errors.Join(failures...)
+}
+
+// all are the processes, the satellite first.
+func (n *Network) all() []*Process { return slices.Concat([]*Process{n.Satellite}, n.Nodes, n.Liars) }
+
+// lastLines is the end of a log.
+func lastLines(log string) string {
+	all, err := os.ReadFile(log)
+	if err != nil {
+		return err.Error()
+	}
+	lines := strings.Split(strings.TrimSpace(string(all)), "\n")
+	return strings.Join(lines[max(0, len(lines)-3):], "; ")
 }
 
 func (n *Network) binary(name string) string { return filepath.Join(n.config.Bin, name) }
