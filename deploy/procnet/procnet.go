@@ -221,8 +221,10 @@ func (n *Network) await(ctx context.Context, what string, ready func() error) er
 		if err == nil {
 			return nil
 		}
-		if err := n.failure(); n.starting && err != nil {
-			return err
+		if n.starting {
+			if err := n.failure(); err != nil {
+				return err
+			}
 		}
 		select {
 		case <-ctx.Done():

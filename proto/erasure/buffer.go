@@ -15,7 +15,7 @@ const (
 // page. A cache keeps a line in one of few places, which it finds by where in its
 // page the line is, so that as many chunks side by side drive each other out; and
 // an instruction that takes a line takes two if it is not at the beginning of one.
-// Coding takes half as long for that.
+// Both together halve the time that coding a wide stripe takes.
 func NewBuffer(index, head, size int) []byte {
 	if index < 0 || head < 0 || head > MaxHead {
 		panic("erasure: no such buffer")

@@ -127,9 +127,9 @@ func (n *node) addTransports(c Config, key crypto.PrivKey, resources network.Res
 	if err != nil {
 		return err
 	}
-	overTCP, err := newTCP(eagerUpgrader{upgrade}, resources, c.DialTimeout)
+	carrier, err := newTCP(eagerUpgrader{upgrade}, resources, c.DialTimeout)
 	if err == nil {
-		err = n.AddTransport(overTCP)
+		err = n.AddTransport(carrier)
 	}
 	if err != nil || !c.QUIC {
 		return err

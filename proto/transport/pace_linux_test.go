@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"testing"
 
+	ma "github.com/multiformats/go-multiaddr"
 	"golang.org/x/sys/unix"
 )
 
@@ -33,7 +34,13 @@ func TestForLoopback(t *testing.T) {
 			t.Fatal(err)
 		}
 		var before, after string
-		raw.Control(func(fd uintptr) { before = congestionControl(t, int(fd)) })
+		raw.Control(func(fd uintptr) {
+			// Were it Reno, nothing could be seen.
+			for _, other := range []string{"cubic", "bbr"} {
+				_ = unix.SetsockoptString(int(fd), unix.IPPROTO_TCP, unix.TCP_CONGESTION, other)
+			}
+			before = congestionControl(t, int(fd))
+		})
 		if err := forLoopback("tcp", address, raw); err != nil {
 			t.Fatal(err)
 		}
@@ -60,7 +67,7 @@ func TestPace(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, err := at[0].ValueForProtocol(6) // TCP
+	text, err := at[0].ValueForProtocol(ma.P_TCP)
 	if err != nil {
 		t.Fatal(err)
 	}
