@@ -275,6 +275,28 @@ func BenchmarkAEAD(b *testing.B) {
 	}
 }
 
+// BenchmarkFromMemory seals in place what is in memory and in no cache, as chunks are
+// when their turn to be sent comes.
+func BenchmarkFromMemory(b *testing.B) {
+	const size = 64 << 10
+	nonce := make([]byte, NonceSize)
+	for name, aead := range variants(b, make([]byte, 32)) {
+		b.Run(name, func(b *testing.B) {
+			text := make([]byte, 256<<20)
+			for at := 0; at < len(text); at += 4096 {
+				text[at] = 1
+			}
+			b.SetBytes(size)
+			at := 0
+			for b.Loop() {
+				piece := text[at : at+size-TagSize]
+				aead.Seal(piece[:0], nonce, piece, nil)
+				at = (at + size) % len(text)
+			}
+		})
+	}
+}
+
 func BenchmarkNew(b *testing.B) {
 	key := make([]byte, 32)
 	for b.Loop() {

@@ -2,10 +2,15 @@
 
 // AES-GCM of pieces of 32 blocks, four in each register.
 //
-// SI is the schedule, DX the message. Z0–Z7 are the blocks of a piece, Z8 a round
-// key or powers of the hash key. Z16–Z18 add up products: their low, middle and
-// high parts. Z19 and Z20 are scratch. X21 is the hash, Z22 the next four
-// counters, Z23 what they grow by, Z24 the polynomial, Z25 reverses blocks.
+// While a piece is encrypted or decrypted, another is taken into the hash, between
+// the rounds: what is decrypted, or what was encrypted before. The cipher and the
+// products of the hash are for different parts of a processor.
+//
+// SI is the schedule, DX the message. R9 is the piece taken into the hash. Z0–Z7
+// are the blocks of a piece, Z8 a round key. Z9 is a block for the hash, Z10 powers
+// of the hash key. Z16–Z18 add up products: their low, middle and high parts. Z19
+// and Z20 are scratch. X21 is the hash, Z22 the next four counters, Z23 what they
+// grow by, Z24 the polynomial, Z25 reverses blocks.
 
 #define ROUNDS 0
 #define POWERS 240
@@ -14,6 +19,11 @@
 #define COUNTER 16
 
 #define SETUP \
+	MOVQ            s+0(FP), SI; \
+	MOVQ            m+8(FP), DX; \
+	MOVQ            out+16(FP), R11; \
+	MOVQ            in+24(FP), R10; \
+	MOVQ            pieces+32(FP), CX; \
 	VBROADCASTI32X4 ·reverseBytes(SB), Z25; \
 	VBROADCASTI32X4 ·polynomial(SB), Z24; \
 	VMOVDQU32       ·laneCounts(SB), Z23; \
@@ -33,17 +43,14 @@
 	VPADDD    Z23, Z5, Z6; \
 	VPADDD    Z23, Z6, Z7; \
 	VPADDD    Z23, Z7, Z22; \
-	REVERSE
-
-#define REVERSE \
-	VPSHUFB Z25, Z0, Z0; \
-	VPSHUFB Z25, Z1, Z1; \
-	VPSHUFB Z25, Z2, Z2; \
-	VPSHUFB Z25, Z3, Z3; \
-	VPSHUFB Z25, Z4, Z4; \
-	VPSHUFB Z25, Z5, Z5; \
-	VPSHUFB Z25, Z6, Z6; \
-	VPSHUFB Z25, Z7, Z7
+	VPSHUFB   Z25, Z0, Z0; \
+	VPSHUFB   Z25, Z1, Z1; \
+	VPSHUFB   Z25, Z2, Z2; \
+	VPSHUFB   Z25, Z3, Z3; \
+	VPSHUFB   Z25, Z4, Z4; \
+	VPSHUFB   Z25, Z5, Z5; \
+	VPSHUFB   Z25, Z6, Z6; \
+	VPSHUFB   Z25, Z7, Z7
 
 #define EACH(operation, slot) \
 	VBROADCASTI32X4 (ROUNDS+slot*16)(SI), Z8; \
@@ -56,7 +63,13 @@
 	operation       Z8, Z6, Z6; \
 	operation       Z8, Z7, Z7
 
-#define LASTROUNDS \
+#define LONGROUNDS \
+	EACH(VAESENC, 1); \
+	EACH(VAESENC, 2); \
+	EACH(VAESENC, 3); \
+	EACH(VAESENC, 4)
+
+#define ROUNDSALONE \
 	EACH(VAESENC, 5); \
 	EACH(VAESENC, 6); \
 	EACH(VAESENC, 7); \
@@ -65,68 +78,83 @@
 	EACH(VAESENC, 10); \
 	EACH(VAESENC, 11); \
 	EACH(VAESENC, 12); \
-	EACH(VAESENC, 13); \
-	EACH(VAESENCLAST, 14)
+	EACH(VAESENC, 13)
 
-// MIX adds the text at a place to the stream.
-#define MIX(i, z) VPXORQ (i*64)(R10), z, z
+#define ROUNDSANDHASH \
+	HASHFIRST; \
+	EACH(VAESENC, 5); \
+	HASHNEXT(1); \
+	EACH(VAESENC, 6); \
+	HASHNEXT(2); \
+	EACH(VAESENC, 7); \
+	HASHNEXT(3); \
+	EACH(VAESENC, 8); \
+	HASHNEXT(4); \
+	EACH(VAESENC, 9); \
+	HASHNEXT(5); \
+	EACH(VAESENC, 10); \
+	HASHNEXT(6); \
+	EACH(VAESENC, 11); \
+	HASHNEXT(7); \
+	EACH(VAESENC, 12); \
+	REDUCE; \
+	EACH(VAESENC, 13)
 
-#define MIXALL \
-	MIX(0, Z0); \
-	MIX(1, Z1); \
-	MIX(2, Z2); \
-	MIX(3, Z3); \
-	MIX(4, Z4); \
-	MIX(5, Z5); \
-	MIX(6, Z6); \
-	MIX(7, Z7)
+#define HASHALONE \
+	HASHFIRST; \
+	HASHNEXT(1); \
+	HASHNEXT(2); \
+	HASHNEXT(3); \
+	HASHNEXT(4); \
+	HASHNEXT(5); \
+	HASHNEXT(6); \
+	HASHNEXT(7); \
+	REDUCE
 
-#define STOREALL \
-	VMOVDQU32 Z0, 0(R11); \
-	VMOVDQU32 Z1, 64(R11); \
-	VMOVDQU32 Z2, 128(R11); \
-	VMOVDQU32 Z3, 192(R11); \
-	VMOVDQU32 Z4, 256(R11); \
-	VMOVDQU32 Z5, 320(R11); \
-	VMOVDQU32 Z6, 384(R11); \
-	VMOVDQU32 Z7, 448(R11)
+// LAST does the last round with the text at a place, which adds it to the stream.
+#define LAST(i, z) \
+	VPXORQ      (i*64)(R10), Z8, Z9; \
+	VAESENCLAST Z9, z, z; \
+	VMOVDQU32   z, (i*64)(R11)
 
-#define LOADALL \
-	VMOVDQU32 0(R10), Z0; \
-	VMOVDQU32 64(R10), Z1; \
-	VMOVDQU32 128(R10), Z2; \
-	VMOVDQU32 192(R10), Z3; \
-	VMOVDQU32 256(R10), Z4; \
-	VMOVDQU32 320(R10), Z5; \
-	VMOVDQU32 384(R10), Z6; \
-	VMOVDQU32 448(R10), Z7
+#define LASTROUND \
+	VBROADCASTI32X4 (ROUNDS+14*16)(SI), Z8; \
+	LAST(0, Z0); \
+	LAST(1, Z1); \
+	LAST(2, Z2); \
+	LAST(3, Z3); \
+	LAST(4, Z4); \
+	LAST(5, Z5); \
+	LAST(6, Z6); \
+	LAST(7, Z7)
 
-// MULTIPLY adds the products of blocks and powers.
-#define MULTIPLY(i, z) \
-	VMOVDQU32  (POWERS+i*64)(SI), Z8; \
-	VPCLMULQDQ $0x00, Z8, z, Z19; \
+// MULTIPLY adds the products of the blocks in Z9 and powers.
+#define MULTIPLY(i) \
+	VMOVDQU32  (POWERS+i*64)(SI), Z10; \
+	VPCLMULQDQ $0x00, Z10, Z9, Z19; \
 	VPXORQ     Z19, Z16, Z16; \
-	VPCLMULQDQ $0x11, Z8, z, Z20; \
+	VPCLMULQDQ $0x11, Z10, Z9, Z20; \
 	VPXORQ     Z20, Z18, Z18; \
-	VPCLMULQDQ $0x01, Z8, z, Z19; \
-	VPCLMULQDQ $0x10, Z8, z, Z20; \
+	VPCLMULQDQ $0x01, Z10, Z9, Z19; \
+	VPCLMULQDQ $0x10, Z10, Z9, Z20; \
 	VPTERNLOGD $0x96, Z19, Z20, Z17
 
-// HASHALL takes the blocks of a piece into the hash.
-#define HASHALL \
-	REVERSE; \
-	VPXORQ Z21, Z0, Z0; \
-	VPXORQ Z16, Z16, Z16; \
-	VPXORQ Z17, Z17, Z17; \
-	VPXORQ Z18, Z18, Z18; \
-	MULTIPLY(0, Z0); \
-	MULTIPLY(1, Z1); \
-	MULTIPLY(2, Z2); \
-	MULTIPLY(3, Z3); \
-	MULTIPLY(4, Z4); \
-	MULTIPLY(5, Z5); \
-	MULTIPLY(6, Z6); \
-	MULTIPLY(7, Z7); \
+// HASHFIRST, seven of HASHNEXT and REDUCE take a piece into the hash.
+#define HASHFIRST \
+	VMOVDQU32 (R9), Z9; \
+	VPSHUFB   Z25, Z9, Z9; \
+	VPXORQ    Z21, Z9, Z9; \
+	VPXORQ    Z16, Z16, Z16; \
+	VPXORQ    Z17, Z17, Z17; \
+	VPXORQ    Z18, Z18, Z18; \
+	MULTIPLY(0)
+
+#define HASHNEXT(i) \
+	VMOVDQU32 (i*64)(R9), Z9; \
+	VPSHUFB   Z25, Z9, Z9; \
+	MULTIPLY(i)
+
+#define REDUCE \
 	VPCLMULQDQ $0x01, Z16, Z24, Z19; \
 	VPSHUFD    $0x4e, Z16, Z16; \
 	VPTERNLOGD $0x96, Z19, Z16, Z17; \
@@ -137,6 +165,24 @@
 	VPXORQ     Y19, Y18, Y18; \
 	VEXTRACTI32X4 $1, Y18, X19; \
 	VPXORQ     X19, X18, X21
+
+// FETCH fetches text, and where it goes, before their use. What is in memory and
+// in no cache would be waited for: a processor looks ahead by a piece or two.
+#define AHEAD 2048
+
+#define FETCH \
+	FETCHFROM(R10); \
+	FETCHFROM(R11)
+
+#define FETCHFROM(text) \
+	PREFETCHT0 (AHEAD+0)(text); \
+	PREFETCHT0 (AHEAD+64)(text); \
+	PREFETCHT0 (AHEAD+128)(text); \
+	PREFETCHT0 (AHEAD+192)(text); \
+	PREFETCHT0 (AHEAD+256)(text); \
+	PREFETCHT0 (AHEAD+320)(text); \
+	PREFETCHT0 (AHEAD+384)(text); \
+	PREFETCHT0 (AHEAD+448)(text)
 
 #define NEXT \
 	ADDQ $512, R10; \
@@ -150,60 +196,58 @@
 
 // func sealPieces(s *schedule, m *message, out, in *byte, pieces int)
 TEXT ·sealPieces(SB), NOSPLIT, $0-40
-	MOVQ s+0(FP), SI
-	MOVQ m+8(FP), DX
-	MOVQ out+16(FP), R11
-	MOVQ in+24(FP), R10
-	MOVQ pieces+32(FP), CX
 	SETUP
+	COUNTERS
+	EACH(VPXORQ, 0)
+	TESTQ R8, R8
+	JNZ   firstRest
+	LONGROUNDS
+
+firstRest:
+	ROUNDSALONE
+	LASTROUND
+	MOVQ R11, R9
+	NEXT
+	JZ   sealEnd
 
 seal:
+	FETCH
 	COUNTERS
 	EACH(VPXORQ, 0)
 	TESTQ R8, R8
 	JNZ   sealRest
-	EACH(VAESENC, 1)
-	EACH(VAESENC, 2)
-	EACH(VAESENC, 3)
-	EACH(VAESENC, 4)
+	LONGROUNDS
 
 sealRest:
-	LASTROUNDS
-	MIXALL
-	STOREALL
-	HASHALL
+	ROUNDSANDHASH
+	LASTROUND
+	MOVQ R11, R9
 	NEXT
 	JNZ  seal
+
+sealEnd:
+	HASHALONE
 	FINISH
 	RET
 
 // func openPieces(s *schedule, m *message, out, in *byte, pieces int)
 TEXT ·openPieces(SB), NOSPLIT, $0-40
-	MOVQ s+0(FP), SI
-	MOVQ m+8(FP), DX
-	MOVQ out+16(FP), R11
-	MOVQ in+24(FP), R10
-	MOVQ pieces+32(FP), CX
 	SETUP
 
 open:
-	LOADALL
-	HASHALL
+	FETCH
+	MOVQ R10, R9
 	COUNTERS
 	EACH(VPXORQ, 0)
 	TESTQ R8, R8
 	JNZ   openRest
-	EACH(VAESENC, 1)
-	EACH(VAESENC, 2)
-	EACH(VAESENC, 3)
-	EACH(VAESENC, 4)
+	LONGROUNDS
 
 openRest:
-	LASTROUNDS
-	MIXALL
-	STOREALL
+	ROUNDSANDHASH
+	LASTROUND
 	NEXT
-	JNZ  open
+	JNZ open
 	FINISH
 	RET
 
