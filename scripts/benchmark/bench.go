@@ -114,11 +114,7 @@ func (b *bench) measureScheme(ctx context.Context, scheme string, full bool) err
 	}
 	for _, p := range b.places {
 		err := b.attempt(ctx, scheme+" on "+p.Name, func() error {
-			bound, err := b.boundOf(ctx, scheme, p)
-			if err != nil {
-				return err
-			}
-			return b.measureNetwork(ctx, p, scheme, bound, full)
+			return b.measurePlace(ctx, p, scheme, full)
 		})
 		if err != nil {
 			return err
@@ -132,15 +128,25 @@ type rig struct {
 	*bench
 	place   place
 	scheme  erasure.Scheme
-	bound   results.PlaceBound
+	bound   *bound // nil if no transfers are measured
 	network *procnet.Network
 	dir     string
 }
 
-// measureNetwork measures what a network of real nodes in one place does.
-func (b *bench) measureNetwork(ctx context.Context, p place, scheme string, bound results.PlaceBound, full bool) error {
+// measurePlace measures what a network of real nodes in one place does, and in turn
+// with its transfers their bound.
+func (b *bench) measurePlace(ctx context.Context, p place, scheme string, full bool) (err error) {
+	var limit *bound
+	if b.o.measures("transfers") {
+		if limit, err = b.startBound(ctx, scheme, p); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, limit.close()) }()
+	}
 	return b.withNetwork(ctx, p, procnet.Config{Scheme: scheme}, func(r *rig) error {
-		r.bound = bound
+		if r.bound = limit; limit != nil {
+			defer r.settle()
+		}
 		for _, step := range []struct {
 			part, name string
 			always     bool

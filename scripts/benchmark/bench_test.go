@@ -100,6 +100,65 @@ func TestComparedRatiosAreOfMedians(t *testing.T) {
 	}
 }
 
+// A bound is what the rounds so far came to, at the pace of who asks; a process that
+// gives up is noticed.
+func TestBound(t *testing.T) {
+	b := newBench(t.Context(), options{})
+	b.bin = t.TempDir()
+	script := `#!/bin/sh
+for limit in 100 200; do
+	read line || exit 0
+	echo '{"scheme": "2/2/3/4", "places": [{"dir": "'$6'", "upload": {"cpu_s_per_gib": 4, "limit_mb_s": '$limit', "bare_limit_mb_s": 400}}]}'
+done
+read line && exit 1
+exit 0
+`
+	if err := os.WriteFile(filepath.Join(b.bin, "uplink"), []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		rounds int // asked for
+		limit  float64
+		fails  bool
+	}{{0, 0, false}, {1, 100, false}, {2, 200, false}, {3, 200, true}} {
+		m, err := b.startBound(t.Context(), "2/2/3/4", place{Name: results.OnDisk, dir: "here"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range tt.rounds {
+			err = m.round()
+		}
+		if (err != nil) != tt.fails {
+			t.Errorf("%d rounds: %v", tt.rounds, err)
+		}
+		if err := m.close(); (err != nil) != tt.fails {
+			t.Errorf("the end after %d rounds: %v", tt.rounds, err)
+		}
+		r := &rig{bench: newBench(t.Context(), options{}), place: place{Name: results.OnDisk}, bound: m}
+		if r.scheme, err = parseScheme("2/2/3/4"); err != nil {
+			t.Fatal(err)
+		}
+		r.report.Transfers = []results.Transfer{
+			{Scheme: "2/2/3/4", Place: results.OnDisk, Direction: "upload", Rate: 50, CPUPerGiB: 8},
+			{Scheme: "2/2/3/4", Place: results.OnTmpfs, Direction: "upload", Rate: 50, CPUPerGiB: 8},
+		}
+		r.settle()
+		if tt.limit == 0 {
+			if len(r.report.Bounds) > 0 || r.report.Transfers[0].OfBound != 0 {
+				t.Errorf("without a round: %+v", r.report)
+			}
+			continue
+		}
+		own, others := r.report.Transfers[0], r.report.Transfers[1]
+		if own.OfBound != 50/tt.limit || own.OfBare != 0.125 || own.OfWork != 0.5 || others.OfBound != 0 {
+			t.Errorf("%d rounds: %+v and elsewhere %+v", tt.rounds, own, others)
+		}
+		if bounds := r.report.Bounds; len(bounds) != 1 || bounds[0].Places[0].Place != results.OnDisk || bounds[0].Places[0].Upload.Limit != tt.limit {
+			t.Errorf("%d rounds reported: %+v", tt.rounds, bounds)
+		}
+	}
+}
+
 // A disk may not pass for memory, nor memory for a disk.
 func TestPlacesAreWhatTheySay(t *testing.T) {
 	places, err := findPlaces(t.TempDir(), "")

@@ -35,6 +35,9 @@ func (r *rig) measureDegraded(ctx context.Context) error {
 	}
 	var downs []cost
 	for range r.o.rounds {
+		if err := r.bound.round(); err != nil {
+			return err
+		}
 		down, err := costOf(r.network, r.network.Uplink(ctx, "cat", url(large(size))), 0)
 		if err != nil {
 			return err
@@ -44,7 +47,7 @@ func (r *rig) measureDegraded(ctx context.Context) error {
 	if err := r.verify(ctx, filepath.Join(r.dir, "source.last"), large(size)); err != nil {
 		return err
 	}
-	r.addTransfer(fmt.Sprintf("download, %d gone", gone), size, downs, r.bound.Degraded)
+	r.addTransfer(fmt.Sprintf("download, %d gone", gone), size, downs)
 	return nil
 }
 

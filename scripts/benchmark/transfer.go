@@ -42,6 +42,9 @@ func (r *rig) measureTransfers(ctx context.Context) error {
 					return err
 				}
 			}
+			if err := r.bound.round(); err != nil {
+				return err
+			}
 			up, err := costOf(r.network, r.network.Uplink(ctx, "-q", "cp", source, url(large(size))), r.stored(size))
 			if err != nil {
 				return err
@@ -55,8 +58,8 @@ func (r *rig) measureTransfers(ctx context.Context) error {
 		if err := r.verify(ctx, source, large(size)); err != nil {
 			return err
 		}
-		r.addTransfer("upload", size, ups, r.bound.Upload)
-		r.addTransfer("download", size, downs, r.bound.Download)
+		r.addTransfer("upload", size, ups)
+		r.addTransfer("download", size, downs)
 		if size != r.o.sizes[len(r.o.sizes)-1] {
 			continue // the largest is read again when nodes are gone
 		}
@@ -101,7 +104,7 @@ func (r *rig) stored(bytes int64) int64 {
 	return bytes * int64(r.scheme.Total) / int64(r.scheme.Required)
 }
 
-func (r *rig) addTransfer(direction string, size int64, costs []cost, bound results.Work) {
+func (r *rig) addTransfer(direction string, size int64, costs []cost) {
 	t := results.Transfer{Scheme: r.scheme.String(), Place: r.place.Name, Direction: direction, Bytes: size}
 	rate := func(c cost) float64 { return float64(size) / 1e6 / c.wall.Seconds() }
 	middle, slowest := median(costs)
@@ -109,7 +112,6 @@ func (r *rig) addTransfer(direction string, size int64, costs []cost, bound resu
 	t.CPU = middle.cpu.Seconds()
 	t.CPUPerGiB = t.CPU * (1 << 30) / float64(size)
 	t.Others = middle.others.Seconds() / middle.wall.Seconds() / float64(runtime.NumCPU())
-	t.OfBound, t.OfBare, t.OfWork = t.Rate/bound.Limit, t.Rate/bound.Bare, bound.CPU/t.CPUPerGiB
 	for _, c := range costs {
 		t.UplinkRSS = max(t.UplinkRSS, c.rss)
 	}

@@ -44,3 +44,17 @@ func TestReportHasAllRows(t *testing.T) {
 		}
 	}
 }
+
+// TestHold: each direction is held against its own bound.
+func TestHold(t *testing.T) {
+	against := PlaceBound{Upload: Work{CPU: 4, Limit: 100, Bare: 200}, Download: Work{CPU: 2, Limit: 200, Bare: 400}, Degraded: Work{CPU: 3, Limit: 400, Bare: 800}}
+	for direction, want := range map[string][3]float64{
+		"upload": {0.5, 0.25, 0.4}, "download": {0.25, 0.125, 0.2}, "download, 6 gone": {0.125, 0.0625, 0.3},
+	} {
+		got := Transfer{Direction: direction, Rate: 50, CPUPerGiB: 10}
+		got.Hold(against)
+		if [3]float64{got.OfBound, got.OfBare, got.OfWork} != want {
+			t.Errorf("%s: %+v, want %v", direction, got, want)
+		}
+	}
+}

@@ -55,6 +55,18 @@ type Transfer struct {
 	Satellite int64   `json:"satellite_peak_rss"`
 }
 
+// Hold says how much of a bound the transfer has reached.
+func (t *Transfer) Hold(against PlaceBound) {
+	work := against.Degraded
+	switch t.Direction {
+	case "upload":
+		work = against.Upload
+	case "download":
+		work = against.Download
+	}
+	t.OfBound, t.OfBare, t.OfWork = t.Rate/work.Limit, t.Rate/work.Bare, work.CPU/t.CPUPerGiB
+}
+
 // Range is reads of 4 KiB out of a large object through one open project.
 type Range struct {
 	Place  string  `json:"place"`

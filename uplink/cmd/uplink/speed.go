@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -50,6 +51,7 @@ func (a *app) speed() *cobra.Command {
 	var (
 		scheme string
 		dirs   []string
+		paced  bool
 		farEnd bool
 	)
 	command := &cobra.Command{
@@ -62,7 +64,11 @@ there with fsync, reading, decoding, opening. No transfer can be faster than all
 processors are at the sum of these, or than the disk is at writing. Each is
 measured several times; medians count.
 
-"Bare" is the limit of the uplink's own steps and the transport alone.`,
+"Bare" is the limit of the uplink's own steps and the transport alone.
+
+With --paced all is measured once whenever a line comes on standard input, and
+what it has come to so far is shown each time: so that something else can be
+measured in turn, on a machine that is not always as fast.`,
 		Args: args(0, 0, "no arguments"),
 		RunE: func(*cobra.Command, []string) error {
 			prepareForMuch()
@@ -76,21 +82,49 @@ measured several times; medians count.
 			if len(dirs) == 0 {
 				dirs = []string{os.TempDir()}
 			}
-			cores := runtime.NumCPU()
-			places, err := bound.Measure(bound.Config{
-				Scheme: parsed, Cores: cores, Duration: 300 * time.Millisecond, Rounds: 5, Spawn: spawnFarEnd, Dirs: dirs,
-			})
-			if err != nil {
-				return fmt.Errorf("measure: %w", err)
-			}
-			return a.showSpeed(parsed, cores, places)
+			return a.measureSpeed(parsed, dirs, paced)
 		},
 	}
 	command.Flags().StringVar(&scheme, "scheme", "4/6/8/10", "required/repair below/success/total shards")
 	command.Flags().StringArrayVar(&dirs, "dir", nil, "`directory` of the disk that nodes would write to (repeatable; default that of temporary files)")
+	command.Flags().BoolVar(&paced, "paced", false, "measure once for each line of standard input, until that ends")
 	command.Flags().BoolVar(&farEnd, "far-end", false, "be a process that bytes are moved to and from")
 	_ = command.Flags().MarkHidden("far-end")
 	return command
+}
+
+// speedRounds is how often everything is measured, unless somebody sets the pace.
+const speedRounds = 5
+
+// measureSpeed measures and shows the bound, once or at the pace of standard input.
+func (a *app) measureSpeed(scheme erasure.Scheme, dirs []string, paced bool) (err error) {
+	cores := runtime.NumCPU()
+	meter, err := bound.NewMeter(bound.Config{
+		Scheme: scheme, Cores: cores, Duration: 300 * time.Millisecond, Spawn: spawnFarEnd, Dirs: dirs,
+	})
+	if err != nil {
+		return fmt.Errorf("measure: %w", err)
+	}
+	defer func() { err = errors.Join(err, meter.Close()) }()
+	if !paced {
+		return a.measureRounds(meter, speedRounds, scheme, cores)
+	}
+	lines := bufio.NewScanner(a.in)
+	for lines.Scan() {
+		if err := a.measureRounds(meter, 1, scheme, cores); err != nil {
+			return err
+		}
+	}
+	return lines.Err()
+}
+
+func (a *app) measureRounds(meter *bound.Meter, rounds int, scheme erasure.Scheme, cores int) error {
+	for range rounds {
+		if err := meter.Round(); err != nil {
+			return fmt.Errorf("measure: %w", err)
+		}
+	}
+	return a.showSpeed(scheme, cores, meter.Places())
 }
 
 // spawnFarEnd starts this program again as a far end, which ends when its

@@ -85,39 +85,9 @@ type Place struct {
 type Config struct {
 	Scheme   erasure.Scheme
 	Cores    int
-	Duration time.Duration // of each part, each time
-	Rounds   int           // how often each is measured; the medians count
+	Duration time.Duration // of each part in each round
 	Spawn    Spawn
 	Dirs     []string // where nodes would keep their shards
-}
-
-// warmUp is how many times as long is written in the round that does not count.
-// What the later ones write then fits into memory that the files had before.
-const warmUp = 10
-
-// Measure measures all parts, each by itself on all cores, round after round.
-// There is one round before those that count: what a process does for the first
-// time, and memory that nobody had for a while, cost much more.
-func Measure(c Config) ([]Place, error) {
-	b, err := newBench(c)
-	if err != nil {
-		return nil, err
-	}
-	defer b.close()
-	if err := b.measure(warmUp * c.Duration); err != nil {
-		return nil, err
-	}
-	b.forget()
-	for range c.Rounds {
-		if err := b.measure(c.Duration); err != nil {
-			return nil, err
-		}
-	}
-	places := make([]Place, len(c.Dirs))
-	for i := range places {
-		places[i] = b.place(i)
-	}
-	return places, nil
 }
 
 // spent is what it cost to do something to so many bytes.

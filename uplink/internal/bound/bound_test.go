@@ -11,14 +11,26 @@ import (
 	"github.com/cairnstorage/cairn/proto/erasure"
 )
 
-func TestMeasure(t *testing.T) {
-	const cores = 2
-	places, err := Measure(Config{
+func TestMeter(t *testing.T) {
+	const cores, rounds = 2, 2
+	meter, err := NewMeter(Config{
 		Scheme: erasure.Scheme{Required: 2, RepairBelow: 3, Success: 3, Total: 4},
-		Cores:  cores, Duration: 20 * time.Millisecond, Rounds: 2, Spawn: spawn, Dirs: []string{t.TempDir(), t.TempDir()},
+		Cores:  cores, Duration: 20 * time.Millisecond, Spawn: spawn, Dirs: []string{t.TempDir(), t.TempDir()},
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	for range rounds {
+		if err := meter.Round(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(meter.send); n != rounds {
+		t.Errorf("%d rounds count of %d", n, rounds)
+	}
+	places := meter.Places()
+	if err := meter.Close(); err != nil {
+		t.Error(err)
 	}
 	if len(places) != 2 {
 		t.Fatalf("%d places of 2", len(places))

@@ -37,19 +37,19 @@ func newDisk(dir string, scheme erasure.Scheme) (*disk, error) {
 	for i := range scheme.Total {
 		file, err := os.Create(filepath.Join(dir, "bound."+strconv.Itoa(i)))
 		if err != nil {
-			d.close()
-			return nil, err
+			return nil, errors.Join(err, d.close())
 		}
 		d.files = append(d.files, file)
 	}
 	return d, nil
 }
 
-func (d *disk) close() {
+func (d *disk) close() error {
+	var failures []error
 	for _, f := range d.files {
-		f.Close()
-		os.Remove(f.Name())
+		failures = append(failures, f.Close(), os.Remove(f.Name()))
 	}
+	return errors.Join(failures...)
 }
 
 // write writes to all files as nodes do: append a shard in frames, then sync.

@@ -1,14 +1,20 @@
 package bound
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/cairnstorage/cairn/proto/erasure"
 )
 
-// bench is all that is measured, and what came out of it so far.
-type bench struct {
+// warmUp is how many times as long is written in the round that does not count.
+// What the later ones write then fits into memory that the files had before.
+const warmUp = 10
+
+// A Meter measures all parts, each by itself on all cores, round after round. It is
+// for one goroutine.
+type Meter struct {
 	config  Config
 	stripes []*stripe
 	far     *farEnds
@@ -19,116 +25,144 @@ type bench struct {
 	write, read [][]spent // by directory
 }
 
-func newBench(c Config) (*bench, error) {
-	coder, err := erasure.NewCoder(c.Scheme.Required, c.Scheme.Total)
-	if err != nil {
-		return nil, err
+// NewMeter makes a Meter, which keeps processes and files until it is closed. It
+// measures one round that does not count: what a process does for the first time,
+// and memory that nobody had for a while, cost much more.
+func NewMeter(c Config) (*Meter, error) {
+	m := &Meter{config: c}
+	if err := m.open(); err != nil {
+		return nil, errors.Join(err, m.Close())
 	}
-	b := &bench{config: c}
-	b.forget()
-	for range c.Cores {
-		b.stripes = append(b.stripes, newStripe(coder))
+	m.forget()
+	if err := m.measure(warmUp * c.Duration); err != nil {
+		return nil, errors.Join(err, m.Close())
 	}
-	for _, dir := range c.Dirs {
-		d, err := newDisk(dir, c.Scheme)
-		if err != nil {
-			b.close()
-			return nil, fmt.Errorf("write to %s: %w", dir, err)
-		}
-		b.disks = append(b.disks, d)
-	}
-	if b.far, err = newFarEnds(c.Spawn, c.Scheme.Total); err != nil {
-		b.close()
-		return nil, fmt.Errorf("start far ends: %w", err)
-	}
-	return b, nil
+	m.forget()
+	return m, nil
 }
 
-func (b *bench) close() {
-	if b.far != nil {
-		b.far.close()
+func (m *Meter) open() error {
+	coder, err := erasure.NewCoder(m.config.Scheme.Required, m.config.Scheme.Total)
+	if err != nil {
+		return err
 	}
-	for _, d := range b.disks {
-		d.close()
+	for range m.config.Cores {
+		m.stripes = append(m.stripes, newStripe(coder))
 	}
+	for _, dir := range m.config.Dirs {
+		d, err := newDisk(dir, m.config.Scheme)
+		if err != nil {
+			return fmt.Errorf("write to %s: %w", dir, err)
+		}
+		m.disks = append(m.disks, d)
+	}
+	if m.far, err = newFarEnds(m.config.Spawn, m.config.Scheme.Total); err != nil {
+		return fmt.Errorf("start far ends: %w", err)
+	}
+	return nil
+}
+
+// Close ends the processes and removes the files.
+func (m *Meter) Close() error {
+	if m.far != nil {
+		m.far.close()
+	}
+	var failures []error
+	for _, d := range m.disks {
+		failures = append(failures, d.close())
+	}
+	return errors.Join(failures...)
 }
 
 // forget drops what was measured.
-func (b *bench) forget() {
-	b.bytes = make(map[string][]spent)
-	b.send, b.fetch = nil, nil
-	b.write, b.read = make([][]spent, len(b.config.Dirs)), make([][]spent, len(b.config.Dirs))
+func (m *Meter) forget() {
+	m.bytes = make(map[string][]spent)
+	m.send, m.fetch = nil, nil
+	m.write, m.read = make([][]spent, len(m.config.Dirs)), make([][]spent, len(m.config.Dirs))
 }
 
+// Round measures every part once.
+func (m *Meter) Round() error { return m.measure(m.config.Duration) }
+
 // measure measures every part once, and writes for so long.
-func (b *bench) measure(writing time.Duration) error {
-	if err := b.measureBytes(); err != nil {
+func (m *Meter) measure(writing time.Duration) error {
+	if err := m.measureBytes(); err != nil {
 		return err
 	}
-	if err := b.measureTransport(); err != nil {
+	if err := m.measureTransport(); err != nil {
 		return err
 	}
-	for i, dir := range b.config.Dirs {
-		if err := b.measureDisk(i, writing); err != nil {
+	for i, dir := range m.config.Dirs {
+		if err := m.measureDisk(i, writing); err != nil {
 			return fmt.Errorf("write to %s: %w", dir, err)
 		}
 	}
 	return nil
 }
 
-func (b *bench) measureBytes() error {
+// Places is what the rounds so far, of which there is at least one, have come to:
+// the medians of each part.
+func (m *Meter) Places() []Place {
+	places := make([]Place, len(m.config.Dirs))
+	for i := range places {
+		places[i] = m.place(i)
+	}
+	return places
+}
+
+func (m *Meter) measureBytes() error {
 	for _, step := range steps {
 		// They wait for nothing, so that little time tells enough.
-		s, err := atOnce(b.stripes, b.config.Duration/4, func(s *stripe, until time.Time) (int64, error) {
+		s, err := atOnce(m.stripes, m.config.Duration/4, func(s *stripe, until time.Time) (int64, error) {
 			return s.repeat(until, step.do)
 		})
 		if err != nil {
 			return fmt.Errorf("%s: %w", step.name, err)
 		}
-		b.bytes[step.name] = append(b.bytes[step.name], s)
+		m.bytes[step.name] = append(m.bytes[step.name], s)
 	}
 	return nil
 }
 
-func (b *bench) measureTransport() error {
-	sent, err := b.far.move(b.config.Scheme.Total, takeProtocol, b.config.Duration)
+func (m *Meter) measureTransport() error {
+	sent, err := m.far.move(m.config.Scheme.Total, takeProtocol, m.config.Duration)
 	if err != nil {
 		return fmt.Errorf("send: %w", err)
 	}
-	fetched, err := b.far.move(b.config.Scheme.Required, giveProtocol, b.config.Duration)
+	fetched, err := m.far.move(m.config.Scheme.Required, giveProtocol, m.config.Duration)
 	if err != nil {
 		return fmt.Errorf("fetch: %w", err)
 	}
-	b.send, b.fetch = append(b.send, sent), append(b.fetch, fetched)
+	m.send, m.fetch = append(m.send, sent), append(m.fetch, fetched)
 	return nil
 }
 
-func (b *bench) measureDisk(i int, writing time.Duration) error {
-	written, err := b.disks[i].write(writing)
+func (m *Meter) measureDisk(i int, writing time.Duration) error {
+	written, err := m.disks[i].write(writing)
 	if err != nil {
 		return err
 	}
-	got, err := b.disks[i].read(b.config.Scheme.Required, b.config.Duration/4)
+	got, err := m.disks[i].read(m.config.Scheme.Required, m.config.Duration/4)
 	if err != nil {
 		return err
 	}
-	b.write[i], b.read[i] = append(b.write[i], written), append(b.read[i], got)
+	m.write[i], m.read[i] = append(m.write[i], written), append(m.read[i], got)
 	return nil
 }
 
 // place is what was measured for one directory.
-func (b *bench) place(i int) Place {
-	expansion := float64(b.config.Scheme.Total) / float64(b.config.Scheme.Required)
-	step := func(name string) Part { return part(name, b.bytes[name], 1) }
-	down := []Part{part(PartRead, b.read[i], 1), part(PartTransport, b.fetch, 1)}
+func (m *Meter) place(i int) Place {
+	expansion := float64(m.config.Scheme.Total) / float64(m.config.Scheme.Required)
+	step := func(name string) Part { return part(name, m.bytes[name], 1) }
+	down := []Part{part(PartRead, m.read[i], 1), part(PartTransport, m.fetch, 1)}
 	return Place{
-		Dir: b.config.Dirs[i],
+		Dir: m.config.Dirs[i],
 		Upload: Work{
 			Parts: []Part{
-				step(PartSeal), step(PartCode), step(PartHash), part(PartTransport, b.send, expansion),
-				step(PartReceiver), part(PartWrite, b.write[i], expansion),
+				step(PartSeal), step(PartCode), step(PartHash), part(PartTransport, m.send, expansion),
+				step(PartReceiver), part(PartWrite, m.write[i], expansion),
 			},
-			Disk: median(b.write[i], spent.rate) / expansion,
+			Disk: median(m.write[i], spent.rate) / expansion,
 		},
 		Download: Work{Parts: append(down[:2:2], step(PartOpen))},
 		Degraded: Work{Parts: append(down[:2:2], step(PartDecode), step(PartOpen))},
