@@ -188,10 +188,18 @@ func (c *session) roots(m *pb.Roots) error {
 	})
 }
 
+// errYields is what who is patient is told while the node serves others.
+var errYields = wire.Errorf(pb.Code_CODE_BUSY, "others are served first")
+
 // find opens the shard a request is for.
 func (c *session) find(segment []byte) (*shardstore.Shard, error) {
 	if err := c.permitted(); err != nil {
 		return nil, err
+	}
+	if !c.patient {
+		c.used()
+	} else if !c.Quiet() {
+		return nil, &requestError{errYields}
 	}
 	id, err := segmentID(segment)
 	if err != nil {

@@ -143,6 +143,57 @@ func TestGetRefusals(t *testing.T) {
 	})
 }
 
+// Who is patient is served when nobody else was for a while.
+func TestPatience(t *testing.T) {
+	v := newServed(t, nil)
+	shard := newTestShard(t, 4096+64)
+	lease := v.lease(v.group, v.newLimit(order.ActionGet, 1<<20))
+	open := func(patient bool) *nodeclient.Get {
+		g, err := nodeclient.Dialer{Host: v.uplink, Patient: patient}.OpenGet(t.Context(), v.address, lease)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(g.Reset)
+		return g
+	}
+	patient, other := open(true), open(false)
+	get := func(g *nodeclient.Get) error {
+		if err := g.Request(shard.id, 0, 64); err != nil {
+			t.Fatal(err)
+		}
+		return g.Receive(make([]byte, 64))
+	}
+	roots := func() error {
+		_, err := patient.Roots(shard.id, shard.layout, shard.root)
+		return err
+	}
+	prove := func() error {
+		_, err := patient.Prove(shard.id, shard.layout, shard.root, testSlot, 0, 1)
+		return err
+	}
+	served := func(after string, want error) {
+		t.Helper()
+		for name, err := range map[string]error{"get": get(patient), "roots": roots(), "proof": prove()} {
+			if !errors.Is(err, want) {
+				t.Errorf("%s: %s: %v, want %v", after, name, err, want)
+			}
+		}
+	}
+	v.put(shard)
+	v.ahead.Store(int64(-quiet)) // however long the test takes, it was just now
+	served("right after a shard came", wire.ErrBusy)
+	v.ahead.Store(int64(quiet))
+	served("after a while", nil)
+	served("after itself", nil)
+	if err := get(other); err != nil {
+		t.Errorf("somebody else: %v", err)
+	}
+	v.ahead.Store(0)
+	served("right after somebody else", wire.ErrBusy)
+	v.ahead.Store(int64(2 * quiet))
+	served("after a while", nil)
+}
+
 // A disk that lost bytes shows as CORRUPT, one that changed them in the proof.
 func TestDamagedShard(t *testing.T) {
 	v := newServed(t, nil)

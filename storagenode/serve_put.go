@@ -201,7 +201,7 @@ func (c *session) readFrame(ctx context.Context, h wire.Header, writer *shardsto
 		return err
 	}
 	defer c.share.put(buffer)
-	c.lastPut.Store(c.c.Now().UnixNano())
+	c.used()
 	n, err := c.r.ReadData(buffer)
 	if err != nil {
 		return err

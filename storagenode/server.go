@@ -57,11 +57,19 @@ type Server struct {
 	audits  chan struct{} // a token for each stream of them
 	counts  serverCounts
 
-	lastPut atomic.Int64 // when shard data came last, in Unix nanoseconds
+	lastUse atomic.Int64 // when Quiet began, in Unix nanoseconds
 }
 
-// Quiet is for how long no shard data has come.
-func (v *Server) Quiet() time.Duration { return v.c.Now().Sub(time.Unix(0, v.lastPut.Load())) }
+// quiet is for how long a node may have served nobody to have nothing else to do
+// than what can wait.
+const quiet = 10 * time.Second
+
+// Quiet tells whether for a while no shard data has come or been asked for, but by
+// those who can wait.
+func (v *Server) Quiet() bool { return v.c.Now().Sub(time.Unix(0, v.lastUse.Load())) >= quiet }
+
+// used says that the node serves somebody.
+func (v *Server) used() { v.lastUse.Store(v.c.Now().UnixNano()) }
 
 // NewServer makes a Server, which starts nothing by itself: Serve is to be given
 // to the transport as the handler of wire.Protocol, ServeAudit as that of
@@ -104,9 +112,10 @@ func (v *Server) newTalk(s *transport.Stream) talk {
 // session is a shard stream after its Open.
 type session struct {
 	talk
-	share *share // of the buffers
-	slot  int    // of this node in the group
-	limit *order.Limit
+	share   *share // of the buffers
+	slot    int    // of this node in the group
+	limit   *order.Limit
+	patient bool // others are served first
 
 	unanswered atomic.Int32 // shards that answerPuts has yet to answer
 }
@@ -152,7 +161,7 @@ func (c *session) open() error {
 	if !ok {
 		return wire.Errorf(pb.Code_CODE_DENIED, "this node holds no slot of group %d at epoch %d", c.group.ID, c.group.Epoch)
 	}
-	c.slot = slot
+	c.slot, c.patient = slot, open.Patient
 	if c.c.Learn != nil {
 		c.c.Learn(open.Group, c.group)
 	}
@@ -228,7 +237,9 @@ func (c *talk) log(err error) {
 	case pb.Code_CODE_INTERNAL, pb.Code_CODE_CORRUPT:
 		level = slog.LevelError
 	case pb.Code_CODE_FULL, pb.Code_CODE_BUSY:
-		level = slog.LevelWarn
+		if !errors.Is(err, errYields) {
+			level = slog.LevelWarn
+		}
 	}
 	c.c.Logger.Log(context.Background(), level, "request refused",
 		"peer", c.s.Remote().Short(), "group", c.groupID(), "error", err)

@@ -19,10 +19,6 @@ const (
 	// defaultScrub is the time in which everything is read once.
 	defaultScrub = 30 * 24 * time.Hour
 
-	// idlePause is for how long no shards may have come for a node to have
-	// nothing else to do than to heal what is not urgent.
-	idlePause = 10 * time.Second
-
 	// healIdle is how long a peer may keep a healer waiting before another one
 	// is asked.
 	healIdle = 10 * time.Second
@@ -30,14 +26,14 @@ const (
 
 // openUpkeep makes what keeps the node's shards whole.
 func (n *Node) openUpkeep() (err error) {
-	dialer := nodeclient.Dialer{Host: n.host, Idle: healIdle}
 	n.healer, err = heal.New(heal.Config{
 		Node:      n.ID(),
 		Satellite: n.satellite.ID,
 		Store:     n.store,
 		Needs:     n.needs,
 		Lease:     n.leasePeers,
-		Open: func(ctx context.Context, to transport.Address, lease nodeclient.Lease) (heal.Stream, error) {
+		Open: func(ctx context.Context, to transport.Address, lease nodeclient.Lease, patient bool) (heal.Stream, error) {
+			dialer := nodeclient.Dialer{Host: n.host, Idle: healIdle, Patient: patient}
 			get, err := dialer.OpenGet(ctx, to, lease)
 			if err != nil {
 				return nil, err
@@ -45,7 +41,7 @@ func (n *Node) openUpkeep() (err error) {
 			return get, nil
 		},
 		Report: n.reportSegment,
-		Idle:   func() bool { return n.server.Quiet() >= idlePause },
+		Idle:   n.server.Quiet,
 		Rate:   n.config.HealRate,
 		Now:    n.config.Now,
 		Random: rand.IntN,

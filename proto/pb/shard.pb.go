@@ -102,6 +102,7 @@ type Open struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Group         *Signed                `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
 	Limit         *Signed                `protobuf:"bytes,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	Patient       bool                   `protobuf:"varint,3,opt,name=patient,proto3" json:"patient,omitempty"` // of a get stream: it can wait, and others are served first
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -148,6 +149,13 @@ func (x *Open) GetLimit() *Signed {
 		return x.Limit
 	}
 	return nil
+}
+
+func (x *Open) GetPatient() bool {
+	if x != nil {
+		return x.Patient
+	}
+	return false
 }
 
 // PutBegin starts a shard. Its data frames follow, then PutEnd or PutCancel.
@@ -694,10 +702,11 @@ var File_shard_proto protoreflect.FileDescriptor
 
 const file_shard_proto_rawDesc = "" +
 	"\n" +
-	"\vshard.proto\x12\bcairn.v1\x1a\rrecords.proto\"V\n" +
+	"\vshard.proto\x12\bcairn.v1\x1a\rrecords.proto\"p\n" +
 	"\x04Open\x12&\n" +
 	"\x05group\x18\x01 \x01(\v2\x10.cairn.v1.SignedR\x05group\x12&\n" +
-	"\x05limit\x18\x02 \x01(\v2\x10.cairn.v1.SignedR\x05limit\"?\n" +
+	"\x05limit\x18\x02 \x01(\v2\x10.cairn.v1.SignedR\x05limit\x12\x18\n" +
+	"\apatient\x18\x03 \x01(\bR\apatient\"?\n" +
 	"\bPutBegin\x12\x18\n" +
 	"\asegment\x18\x01 \x01(\fR\asegment\x12\x19\n" +
 	"\bmax_size\x18\x02 \x01(\x04R\amaxSize\"Q\n" +

@@ -52,10 +52,6 @@ func (r *rig) measureLines(ctx context.Context, l *lines) error {
 	if err != nil {
 		return err
 	}
-	// Nodes that the upload left behind fetch their shards from others, over the same lines.
-	if _, err := r.whole(ctx, holders, r.scheme.Total); err != nil {
-		return err
-	}
 	slow, stalled := slices.Index(r.network.Nodes, holders[0]), holders[1] // both have data shards
 	alike := make(map[string]float64)
 	for _, state := range []struct {

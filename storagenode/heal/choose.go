@@ -27,9 +27,10 @@ type Urgent struct {
 
 // A job is shards of one group to be made again.
 type job struct {
-	need   Need
-	urgent bool
-	shards []shardstore.Missing
+	need    Need
+	urgent  bool
+	patient bool // everybody else comes first
+	shards  []shardstore.Missing
 }
 
 // A candidate is shards of one group that could be made, as journal numbers.
@@ -92,18 +93,41 @@ func (h *Healer) choose() (*job, error) {
 			return j, err
 		}
 	}
-	if !h.c.Idle() {
-		return nil, nil
-	}
 	for _, n := range needs {
 		if len(missing[n.Group]) == 0 {
 			continue
 		}
-		if j, err := h.collect(candidate{need: n, numbers: missing[n.Group]}, false); err != nil || j != nil {
-			return j, err
+		j, err := h.collect(candidate{need: n, numbers: missing[n.Group]}, false)
+		if err != nil {
+			return nil, err
+		}
+		if j != nil {
+			if j.patient = h.isPatient(); j.patient && !h.c.Idle() {
+				return nil, nil
+			}
+			return j, nil
 		}
 	}
+	h.served() // nothing waits
 	return nil, nil
+}
+
+// isPatient tells whether what is not urgent, of which there is some, is yet to wait
+// for everybody else.
+func (h *Healer) isPatient() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.waiting.IsZero() {
+		h.waiting = h.c.Now()
+	}
+	return h.c.Now().Sub(h.waiting) < patience
+}
+
+// served says that what is not urgent need not wait, or had its turn.
+func (h *Healer) served() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.waiting = time.Time{}
 }
 
 // collect lists shards of a candidate that can be tried now: nil if there are

@@ -48,6 +48,7 @@ type world struct {
 	needs    []Need
 	leases   int
 	opened   int
+	patient  int // streams
 	reported []shardstore.Missing
 	failing  error // of Lease
 }
@@ -69,6 +70,8 @@ type fault struct {
 	lie         bool  // its bytes are wrong
 	breaks      int   // after so many windows a stream breaks
 	says        error // to every request
+	yieldsAfter int   // windows, if not 0
+	yields      bool  // to others than those who are patient
 }
 
 func newWorld(t testing.TB) *world {
@@ -224,6 +227,7 @@ type holder struct {
 	slot     int
 	requests []request
 	served   int
+	patient  bool
 	over     bool
 }
 
@@ -235,16 +239,19 @@ type request struct {
 
 var errBroken = errors.New("the stream broke")
 
-func (w *world) open(_ context.Context, to transport.Address, _ nodeclient.Lease) (Stream, error) {
+func (w *world) open(_ context.Context, to transport.Address, _ nodeclient.Lease, patient bool) (Stream, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.opened++
+	if patient {
+		w.patient++
+	}
 	for slot, key := range w.keys {
 		if key.ID() == to.ID {
 			if w.faults[slot].unreachable {
 				return nil, transport.ErrUnreachable
 			}
-			return &holder{w: w, slot: slot}, nil
+			return &holder{w: w, slot: slot, patient: patient}, nil
 		}
 	}
 	return nil, fmt.Errorf("nobody is %s", to.ID)
@@ -286,6 +293,10 @@ func (h *holder) Receive(into []byte) error {
 		panic("received into another length than was asked for")
 	case how.says != nil:
 		return how.says
+	case how.yields && h.patient:
+		return wire.ErrBusy
+	case how.yieldsAfter > 0 && h.patient && h.served >= how.yieldsAfter:
+		return wire.ErrBusy
 	case how.missing || s == nil:
 		return wire.ErrNotFound
 	case how.breaks > 0 && h.served >= how.breaks:
@@ -307,6 +318,8 @@ func (h *holder) Roots(id order.SegmentID, _ erasure.Layout, _ merkle.Hash) ([]m
 		return nil, errBroken
 	case how.says != nil:
 		return nil, how.says
+	case how.yields && h.patient:
+		return nil, wire.ErrBusy
 	case how.missing || how.noRoots || s == nil:
 		return nil, wire.ErrNotFound
 	}

@@ -4,8 +4,9 @@
 // whoever it was made from.
 //
 // Healing costs k transfers a shard, so it goes by need: at once what the
-// satellite calls urgent, the most endangered first; the rest slowly, while the
-// node has nothing else to do.
+// satellite calls urgent, the most endangered first; the rest slowly, while
+// neither the node nor its peers have anything else to do. Patience with them ends
+// after an hour.
 package heal
 
 import (
@@ -37,8 +38,9 @@ type Config struct {
 	Needs func() []Need
 	// Lease asks the satellite for permission to read from a group's holders.
 	Lease func(ctx context.Context, group uint32) (*pb.GroupLease, error)
-	// Open opens a stream to one of them.
-	Open func(ctx context.Context, to transport.Address, lease nodeclient.Lease) (Stream, error)
+	// Open opens a stream to one of them, which serves others first if the healer
+	// is patient.
+	Open func(ctx context.Context, to transport.Address, lease nodeclient.Lease, patient bool) (Stream, error)
 	// Report tells the satellite of a segment that its uplink encoded wrong.
 	Report func(ctx context.Context, group uint32, m shardstore.Missing) error
 	// Idle says whether the node has nothing else to do.
@@ -80,6 +82,7 @@ type Healer struct {
 	mu      sync.Mutex
 	retries map[shardstore.Key]retry // shards that could not be made
 	avoided map[ident.ID]time.Time   // nodes not to be read from, until then
+	waiting time.Time                // since when what is not urgent could not be made for others' sake; zero: it could
 }
 
 // A retry says when a shard that could not be made is tried again.
@@ -110,6 +113,8 @@ const (
 	// deadPause one that could not be read from.
 	liarPause = time.Hour
 	deadPause = 30 * time.Second
+	// patience is for how long everybody else comes first.
+	patience = time.Hour
 )
 
 // New makes a Healer.
@@ -219,7 +224,7 @@ func (h *Healer) work(ctx context.Context, j *job, queue <-chan shardstore.Missi
 		}
 	}()
 	for m := range queue {
-		if ctx.Err() != nil || !j.urgent && !h.c.Idle() {
+		if ctx.Err() != nil || j.patient && !h.c.Idle() {
 			return nil
 		}
 		if s == nil || s.over {
@@ -234,7 +239,7 @@ func (h *Healer) work(ctx context.Context, j *job, queue <-chan shardstore.Missi
 		begun, read := h.c.Now(), h.read.Load()
 		err := h.heal(ctx, s, m)
 		switch {
-		case ctx.Err() != nil:
+		case ctx.Err() != nil, errors.Is(err, errLater):
 			return nil
 		case errors.Is(err, shardstore.ErrFull), errors.Is(err, shardstore.ErrClosed):
 			return err
@@ -259,6 +264,10 @@ func (h *Healer) heal(ctx context.Context, s *session, m shardstore.Missing) err
 		h.shards.Add(1)
 		h.written.Add(s.layoutOf(m).ShardSize())
 		h.forgive(key)
+		if s.patient {
+			h.served()
+		}
+	case errors.Is(err, errLater): // nothing failed
 	case errors.Is(err, errBadSegment):
 		h.bad.Add(1)
 		h.c.Logger.Error("a segment was encoded wrong by its uplink", "segment", m.Segment, "group", key.Group)

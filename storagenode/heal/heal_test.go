@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/cairnstorage/cairn/proto/erasure"
 	"github.com/cairnstorage/cairn/proto/order"
@@ -238,6 +239,93 @@ func TestIdle(t *testing.T) {
 	w.idle = true
 	w.healAll()
 	w.mustHold()
+}
+
+// Peers that serve others are not read from for what is not urgent, nor is that tried
+// less often for it. What is urgent is made at once.
+func TestPeersYield(t *testing.T) {
+	w := newWorld(t)
+	w.idle = true
+	w.needs = []Need{{Group: testGroup, Slot: testSlot}}
+	w.add(4 * (windowStripes*erasure.ChunkSize + 64))
+	w.add(4 * 64)
+	for _, slot := range []int{0, 1, 2, 3, 8, 9} { // one more than can be done without
+		w.faults[slot].yields = true
+	}
+	for range 3 {
+		if worked, err := w.healer.Once(t.Context()); worked || err != nil {
+			t.Fatal(worked, err)
+		}
+	}
+	if p := w.healer.Progress(); p.Failed != 0 || p.Shards != 0 || p.Active != 0 {
+		t.Errorf("%+v", p)
+	}
+	if w.patient == 0 || w.patient != w.opened {
+		t.Errorf("%d of %d streams were patient", w.patient, w.opened)
+	}
+	w.faults[9].yields = false
+	w.healAll()
+	w.mustHold()
+
+	w.faults[9].yields = true
+	w.add(4 * 64)
+	w.urgently()
+	before := w.patient
+	w.healAll()
+	w.mustHold()
+	if w.patient != before {
+		t.Error("a stream for what is urgent was patient")
+	}
+}
+
+// A peer that begins to serve others in the middle of a shard is replaced.
+func TestPeerYieldsLater(t *testing.T) {
+	w := newWorld(t)
+	w.idle = true
+	w.needs = []Need{{Group: testGroup, Slot: testSlot}}
+	w.add(4 * (3 * windowStripes * erasure.ChunkSize))
+	for _, slot := range []int{0, 1, 2, 3, 9} {
+		w.faults[slot].yieldsAfter = 1
+	}
+	w.healAll()
+	w.mustHold()
+	if p := w.healer.Progress(); p.Failed != 0 || p.Shards != 1 {
+		t.Errorf("%+v", p)
+	}
+}
+
+// What is not urgent does not wait for others for ever: not for what the node
+// itself serves, nor for peers.
+func TestPatienceEnds(t *testing.T) {
+	for _, idle := range []bool{false, true} {
+		w := newWorld(t)
+		w.idle = idle
+		w.needs = []Need{{Group: testGroup, Slot: testSlot}}
+		for slot := range w.faults {
+			w.faults[slot].yields = true
+		}
+		waits := func() {
+			t.Helper()
+			if worked, err := w.healer.Once(t.Context()); worked || err != nil {
+				t.Fatal(worked, err)
+			}
+		}
+		waits() // there is nothing yet, so that the time does not count
+		w.now = w.now.Add(patience)
+		w.add(4 * 64)
+		w.add(4 * 4096)
+		waits()
+		w.now = w.now.Add(patience - time.Second)
+		waits()
+		w.now = w.now.Add(time.Second)
+		w.healAll()
+		w.mustHold()
+		w.add(4 * 64) // the next has to wait as long
+		waits()
+		w.now = w.now.Add(patience)
+		w.healAll()
+		w.mustHold()
+	}
 }
 
 // A satellite that gives no lease is an error, and no harm.

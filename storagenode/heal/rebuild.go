@@ -143,7 +143,7 @@ func (r *making) pick(ctx context.Context) error {
 func (r *making) copies() bool { return len(r.sources) == 1 && r.sources[0].slot == r.slot }
 
 func (r *making) usable(p *peer) bool {
-	return !r.without[p.address.ID] && !r.avoids(p.address.ID)
+	return !r.without[p.address.ID] && r.session.usable(p)
 }
 
 // another opens a source, beginning with a stripe.
@@ -162,7 +162,7 @@ func (r *making) another(ctx context.Context, first int) (*source, error) {
 			return nil, ctx.Err()
 		}
 	}
-	return nil, fmt.Errorf("%w: %d are needed", errTooFew, r.layout.Required)
+	return nil, fmt.Errorf("%w: %d are needed", r.tooFew(), r.layout.Required)
 }
 
 func (r *making) newSource(p *peer, first int) *source {

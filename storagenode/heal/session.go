@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cairnstorage/cairn/proto/erasure"
@@ -27,16 +28,19 @@ var (
 	errBadSegment = errors.New("segment was encoded wrong by its uplink")
 	// errLease says that peers do not honour the lease any more.
 	errLease = errors.New("lease is not honoured any more")
+	// errLater says that too few peers have nothing else to do.
+	errLater = errors.New("peers serve others first")
 )
 
 // A session reads from the peers of one group, for one worker.
 type session struct {
 	*Healer
-	lease nodeclient.Lease
-	slot  int // of this node
-	coder *erasure.Coder
-	peers []*peer // those that may be read from, the best first
-	over  bool    // another lease is needed
+	lease   nodeclient.Lease
+	slot    int // of this node
+	coder   *erasure.Coder
+	patient bool
+	peers   []*peer // those that may be read from, the best first
+	over    bool    // another lease is needed
 }
 
 // A peer is another holder of the group.
@@ -44,6 +48,7 @@ type peer struct {
 	slot    int
 	address transport.Address
 	stream  Stream // nil: not open
+	busy    bool   // serves others first
 }
 
 // openSession leases the group of a job.
@@ -61,7 +66,7 @@ func (h *Healer) openSession(ctx context.Context, j *job) (*session, error) {
 	case j.need.Slot < 0 || j.need.Slot >= len(lease.Group.Nodes):
 		return nil, fmt.Errorf("group %d has no slot %d", j.need.Group, j.need.Slot)
 	}
-	s := &session{Healer: h, lease: lease, slot: j.need.Slot}
+	s := &session{Healer: h, lease: lease, slot: j.need.Slot, patient: j.patient}
 	if s.coder, err = erasure.NewCoder(lease.Group.Scheme.Required, lease.Group.Scheme.Total); err != nil {
 		return nil, err
 	}
@@ -122,7 +127,7 @@ func (s *session) open(ctx context.Context, p *peer) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	stream, err := s.c.Open(ctx, p.address, s.lease)
+	stream, err := s.c.Open(ctx, p.address, s.lease, s.patient)
 	if err == nil {
 		p.stream = stream
 	}
@@ -137,6 +142,9 @@ func (s *session) failed(ctx context.Context, p *peer, err error) {
 		p.hangUp()
 	case errors.Is(err, wire.ErrNotFound), errors.Is(err, wire.ErrCorrupt):
 		p.hangUp() // requests sent ahead are still to be answered
+	case s.patient && errors.Is(err, wire.ErrBusy):
+		p.hangUp()
+		p.busy = true
 	case errors.Is(err, order.ErrExpired), errors.Is(err, order.ErrAmount), errors.Is(err, order.ErrEpoch):
 		p.hangUp()
 		s.over = true
@@ -150,7 +158,7 @@ func (s *session) failed(ctx context.Context, p *peer, err error) {
 // roots asks peers, one after another, for the shard roots of a segment.
 func (s *session) roots(ctx context.Context, m shardstore.Missing, without map[ident.ID]bool) ([]merkle.Hash, error) {
 	for _, p := range s.peers {
-		if without[p.address.ID] || s.avoids(p.address.ID) {
+		if without[p.address.ID] || !s.usable(p) {
 			continue
 		}
 		err := s.open(ctx, p)
@@ -169,5 +177,16 @@ func (s *session) roots(ctx context.Context, m shardstore.Missing, without map[i
 			return nil, fmt.Errorf("%w: %w", errLease, err)
 		}
 	}
-	return nil, errTooFew
+	return nil, s.tooFew()
+}
+
+// usable tells whether a peer may be read from.
+func (s *session) usable(p *peer) bool { return !p.busy && !s.avoids(p.address.ID) }
+
+// tooFew is why there are too few peers: those that are busy would do later on.
+func (s *session) tooFew() error {
+	if slices.ContainsFunc(s.peers, func(p *peer) bool { return p.busy }) {
+		return errLater
+	}
+	return errTooFew
 }

@@ -39,8 +39,9 @@ const DefaultIdle = 30 * time.Second
 
 // A Dialer opens shard streams. It holds no state.
 type Dialer struct {
-	Host *transport.Host
-	Idle time.Duration // patience with a node that stalls; 0: DefaultIdle
+	Host    *transport.Host
+	Idle    time.Duration // patience with a node that stalls; 0: DefaultIdle
+	Patient bool          // nodes may serve others first, and say wire.ErrBusy meanwhile
 }
 
 // A Lease is permission to use one placement group in one way, as shown to nodes.
@@ -101,7 +102,7 @@ func (d Dialer) open(ctx context.Context, addr transport.Address, lease Lease) (
 	}
 	s.SetIdle(d.idle())
 	w := wire.NewWriter(s)
-	if err := w.Queue(wire.TypeOpen, &pb.Open{Group: lease.SignedGroup, Limit: lease.SignedLimit}); err != nil {
+	if err := w.Queue(wire.TypeOpen, &pb.Open{Group: lease.SignedGroup, Limit: lease.SignedLimit, Patient: d.Patient}); err != nil {
 		s.Reset()
 		return nil, nil, fmt.Errorf("peer %s: %w", addr.ID.Short(), err)
 	}
