@@ -171,6 +171,12 @@ func appendSmallRoots(roots []Hash, shards [][]byte) []Hash {
 // hashLeaves puts the hash of each leaf in data, which begins with a leaf, into
 // hashes.
 func hashLeaves(hashes []Hash, data []byte) {
+	for len(data) >= SubtreeSize {
+		if !choose(subtreeLeaves).hashSubtree((*[subtreeLeaves]Hash)(hashes), (*[SubtreeSize]byte)(data)) {
+			break
+		}
+		hashes, data = hashes[subtreeLeaves:], data[SubtreeSize:]
+	}
 	var some [subtreeLeaves][]byte
 	for len(data) >= LeafSize {
 		n := min(len(data)/LeafSize, subtreeLeaves)

@@ -85,6 +85,16 @@ func (m method) sum(states []uint32, lane int, hash *Hash) {
 	}
 }
 
+// hashSubtree puts the hashes of the leaves of a whole subtree into hashes, if the
+// method has a routine for that.
+func (m method) hashSubtree(hashes *[subtreeLeaves]Hash, leaves *[SubtreeSize]byte) bool {
+	if m != sixteen {
+		return false
+	}
+	hashSubtree16(hashes, &leaves[0])
+	return true
+}
+
 //go:noescape
 func hash2(states *uint32, messages *[maxLanes]*byte, blocks int)
 
@@ -93,6 +103,23 @@ func hash8(states *uint32, messages *[maxLanes]*byte, blocks int)
 
 //go:noescape
 func hash16(states *uint32, messages *[maxLanes]*byte, blocks int)
+
+//go:noescape
+func hashSubtree16(hashes *[subtreeLeaves]Hash, leaves *byte)
+
+// rounds16 is for the routines of sixteen lanes alone.
+func rounds16()
+
+// What the last block of a leaf is made of, and where the lanes' leaves lie.
+var (
+	lastByte    uint32 = 0xff << 24
+	endBit      uint32 = 0x80 << 16
+	leafBits    uint32 = 8 * (1 + LeafSize)
+	leafOffsets        = [16]uint32{
+		0, LeafSize, 2 * LeafSize, 3 * LeafSize, 4 * LeafSize, 5 * LeafSize, 6 * LeafSize, 7 * LeafSize,
+		8 * LeafSize, 9 * LeafSize, 10 * LeafSize, 11 * LeafSize, 12 * LeafSize, 13 * LeafSize, 14 * LeafSize, 15 * LeafSize,
+	}
+)
 
 // swapBytes turns round the bytes of each word of a quarter of a register.
 var swapBytes = [16]byte{3, 2, 1, 0, 7, 6, 5, 4, 11, 10, 9, 8, 15, 14, 13, 12}
