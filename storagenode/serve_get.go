@@ -112,6 +112,7 @@ func (c *session) sendShard(shard *shardstore.Shard, offset int64, length int, b
 		if err := c.w.WriteData(frame); err != nil {
 			return err
 		}
+		c.use() // over a thin line that was a while
 		c.counts.got.Add(uint64(n))
 		offset += int64(n)
 		length -= n
@@ -196,11 +197,10 @@ func (c *session) find(segment []byte) (*shardstore.Shard, error) {
 	if err := c.permitted(); err != nil {
 		return nil, err
 	}
-	if !c.patient {
-		c.used()
-	} else if !c.Quiet() {
+	if c.patient && !c.Quiet() {
 		return nil, &requestError{errYields}
 	}
+	c.use()
 	id, err := segmentID(segment)
 	if err != nil {
 		return nil, &requestError{err}

@@ -201,7 +201,7 @@ func (c *session) readFrame(ctx context.Context, h wire.Header, writer *shardsto
 		return err
 	}
 	defer c.share.put(buffer)
-	c.used()
+	c.use()
 	n, err := c.r.ReadData(buffer)
 	if err != nil {
 		return err

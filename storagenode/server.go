@@ -57,7 +57,7 @@ type Server struct {
 	audits  chan struct{} // a token for each stream of them
 	counts  serverCounts
 
-	lastUse atomic.Int64 // when Quiet began, in Unix nanoseconds
+	lastUse atomic.Int64 // in Unix nanoseconds; see Quiet
 }
 
 // quiet is for how long a node may have served nobody to have nothing else to do
@@ -67,9 +67,6 @@ const quiet = 10 * time.Second
 // Quiet tells whether for a while no shard data has come or been asked for, but by
 // those who can wait.
 func (v *Server) Quiet() bool { return v.c.Now().Sub(time.Unix(0, v.lastUse.Load())) >= quiet }
-
-// used says that the node serves somebody.
-func (v *Server) used() { v.lastUse.Store(v.c.Now().UnixNano()) }
 
 // NewServer makes a Server, which starts nothing by itself: Serve is to be given
 // to the transport as the handler of wire.Protocol, ServeAudit as that of
@@ -120,6 +117,13 @@ type session struct {
 	unanswered atomic.Int32 // shards that answerPuts has yet to answer
 }
 
+// use says that the node serves somebody, unless that is one who can wait.
+func (c *session) use() {
+	if !c.patient {
+		c.lastUse.Store(c.c.Now().UnixNano())
+	}
+}
+
 // Serve serves one shard stream until it ends.
 func (v *Server) Serve(ctx context.Context, s *transport.Stream) {
 	c := &session{talk: v.newTalk(s), share: v.buffers.join(s.Remote())}
@@ -161,7 +165,7 @@ func (c *session) open() error {
 	if !ok {
 		return wire.Errorf(pb.Code_CODE_DENIED, "this node holds no slot of group %d at epoch %d", c.group.ID, c.group.Epoch)
 	}
-	c.slot, c.patient = slot, open.Patient
+	c.slot, c.patient = slot, open.Patient && c.limit.Action == order.ActionGet
 	if c.c.Learn != nil {
 		c.c.Learn(open.Group, c.group)
 	}

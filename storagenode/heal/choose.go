@@ -108,7 +108,7 @@ func (h *Healer) choose() (*job, error) {
 			return j, nil
 		}
 	}
-	h.served() // nothing waits
+	h.waitNoMore()
 	return nil, nil
 }
 
@@ -123,8 +123,8 @@ func (h *Healer) isPatient() bool {
 	return h.c.Now().Sub(h.waiting) < patience
 }
 
-// served says that what is not urgent need not wait, or had its turn.
-func (h *Healer) served() {
+// waitNoMore says that nothing waits for others, or that it had its turn.
+func (h *Healer) waitNoMore() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.waiting = time.Time{}

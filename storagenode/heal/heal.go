@@ -265,7 +265,7 @@ func (h *Healer) heal(ctx context.Context, s *session, m shardstore.Missing) err
 		h.written.Add(s.layoutOf(m).ShardSize())
 		h.forgive(key)
 		if s.patient {
-			h.served()
+			h.waitNoMore()
 		}
 	case errors.Is(err, errLater): // nothing failed
 	case errors.Is(err, errBadSegment):
