@@ -2,8 +2,10 @@ package bound
 
 import (
 	"bufio"
+	"errors"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -44,6 +46,26 @@ func TestMeter(t *testing.T) {
 		}
 		if left, err := os.ReadDir(p.Dir); err != nil || len(left) > 0 {
 			t.Errorf("left in the directory: %v, %v", left, err)
+		}
+	}
+}
+
+// TestNoMeter: one that cannot be made leaves nothing behind.
+func TestNoMeter(t *testing.T) {
+	dir := t.TempDir()
+	c := Config{Scheme: erasure.Scheme{Required: 2, RepairBelow: 3, Success: 3, Total: 4}, Cores: 1, Duration: time.Millisecond}
+	for name, change := range map[string]func(*Config){
+		"no directory": func(c *Config) { c.Dirs, c.Spawn = []string{dir, filepath.Join(dir, "none")}, spawn },
+		"no processes": func(c *Config) {
+			c.Dirs, c.Spawn = []string{dir}, func() (string, func(), error) { return "", nil, errors.New("none") }
+		},
+	} {
+		change(&c)
+		if _, err := NewMeter(c); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+		if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+			t.Errorf("%s: left in the directory: %v, %v", name, left, err)
 		}
 	}
 }
