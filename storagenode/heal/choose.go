@@ -1,6 +1,7 @@
 package heal
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -88,51 +89,81 @@ func (h *Healer) choose() (*job, error) {
 		}
 		missing[n.Group] = runs
 	}
+	h.forgetWaits(missing)
 	for _, c := range rank(needs, missing) {
 		if j, err := h.collect(c, true); err != nil || j != nil {
 			return j, err
 		}
 	}
 	for _, n := range needs {
-		if len(missing[n.Group]) == 0 {
-			continue
-		}
 		j, err := h.collect(candidate{need: n, numbers: missing[n.Group]}, false)
 		if err != nil {
 			return nil, err
 		}
-		if j != nil {
-			if j.patient = h.isPatient(); j.patient && !h.c.Idle() {
-				return nil, nil
-			}
+		if j == nil {
+			h.waitNoMore(n.Group)
+			continue
+		}
+		j.patient = h.isPatient(n.Group)
+		if !j.patient || h.c.Idle() && !h.asksLater(n.Group) {
 			return j, nil
 		}
 	}
-	h.waitNoMore()
 	return nil, nil
 }
 
-// isPatient tells whether what is not urgent, of which there is some, is yet to wait
-// for everybody else.
-func (h *Healer) isPatient() bool {
+// isPatient tells whether what is not urgent of a group, of which there is some, is
+// yet to wait for everybody else.
+func (h *Healer) isPatient(group uint32) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.waiting.IsZero() {
-		h.waiting = h.c.Now()
+	w := h.waits[group]
+	if w.since.IsZero() {
+		w.since = h.c.Now()
+		h.waits[group] = w
 	}
-	return h.c.Now().Sub(h.waiting) < patience
+	return h.c.Now().Sub(w.since) < patience
 }
 
-// waitNoMore says that nothing waits for others, or that it had its turn.
-func (h *Healer) waitNoMore() {
+// askLater says that too few of a group's peers have nothing else to do now.
+func (h *Healer) askLater(group uint32) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.waiting = time.Time{}
+	w := h.waits[group]
+	w.until = h.c.Now().Add(busyPause)
+	h.waits[group] = w
+}
+
+// asksLater tells whether it was just so.
+func (h *Healer) asksLater(group uint32) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.c.Now().Before(h.waits[group].until)
+}
+
+// waitNoMore says that nothing of a group waits for others, or that it had its turn.
+func (h *Healer) waitNoMore(group uint32) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.waits, group)
+}
+
+// forgetWaits drops those of groups that are not the node's any more.
+func (h *Healer) forgetWaits(groups map[uint32]seqset.Set) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	maps.DeleteFunc(h.waits, func(group uint32, _ wait) bool {
+		_, ours := groups[group]
+		return !ours
+	})
 }
 
 // collect lists shards of a candidate that can be tried now: nil if there are
 // none.
 func (h *Healer) collect(c candidate, urgent bool) (*job, error) {
+	if len(c.numbers) == 0 {
+		return nil, nil
+	}
 	j := &job{need: c.need, urgent: urgent}
 	now := h.c.Now()
 	err := h.c.Store.Missing(c.need.Group, func(m shardstore.Missing) bool {

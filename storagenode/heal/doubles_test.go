@@ -42,15 +42,16 @@ type world struct {
 	segments  []segment
 	now       time.Time // stands still: nothing is tried again unless a test wants it
 
-	mu       sync.Mutex
-	faults   []fault // by slot
-	idle     bool
-	needs    []Need
-	leases   int
-	opened   int
-	patient  int // streams
-	reported []shardstore.Missing
-	failing  error // of Lease
+	mu        sync.Mutex
+	faults    []fault // by slot
+	idle      bool
+	needs     []Need
+	leases    int
+	opened    int
+	patient   int    // streams
+	busyGroup uint32 // whose peers serve others first
+	reported  []shardstore.Missing
+	failing   error // of Lease
 }
 
 // A segment is whole here.
@@ -228,6 +229,7 @@ type holder struct {
 	requests []request
 	served   int
 	patient  bool
+	busy     bool
 	over     bool
 }
 
@@ -239,7 +241,7 @@ type request struct {
 
 var errBroken = errors.New("the stream broke")
 
-func (w *world) open(_ context.Context, to transport.Address, _ nodeclient.Lease, patient bool) (Stream, error) {
+func (w *world) open(_ context.Context, to transport.Address, lease nodeclient.Lease, patient bool) (Stream, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.opened++
@@ -251,7 +253,7 @@ func (w *world) open(_ context.Context, to transport.Address, _ nodeclient.Lease
 			if w.faults[slot].unreachable {
 				return nil, transport.ErrUnreachable
 			}
-			return &holder{w: w, slot: slot, patient: patient}, nil
+			return &holder{w: w, slot: slot, patient: patient, busy: lease.Group.ID == w.busyGroup}, nil
 		}
 	}
 	return nil, fmt.Errorf("nobody is %s", to.ID)
@@ -293,7 +295,7 @@ func (h *holder) Receive(into []byte) error {
 		panic("received into another length than was asked for")
 	case how.says != nil:
 		return how.says
-	case how.yields && h.patient:
+	case (how.yields || h.busy) && h.patient:
 		return wire.ErrBusy
 	case how.yieldsAfter > 0 && h.patient && h.served >= how.yieldsAfter:
 		return wire.ErrBusy
@@ -318,7 +320,7 @@ func (h *holder) Roots(id order.SegmentID, _ erasure.Layout, _ merkle.Hash) ([]m
 		return nil, errBroken
 	case how.says != nil:
 		return nil, how.says
-	case how.yields && h.patient:
+	case (how.yields || h.busy) && h.patient:
 		return nil, wire.ErrBusy
 	case how.missing || how.noRoots || s == nil:
 		return nil, wire.ErrNotFound

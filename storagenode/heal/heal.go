@@ -82,7 +82,13 @@ type Healer struct {
 	mu      sync.Mutex
 	retries map[shardstore.Key]retry // shards that could not be made
 	avoided map[ident.ID]time.Time   // nodes not to be read from, until then
-	waiting time.Time                // since when what is not urgent could not be made for others' sake; zero: it could
+	waits   map[uint32]wait          // groups whose shards that are not urgent wait for others
+}
+
+// A wait is that of a group. It ends when a shard is made, or none is left to make.
+type wait struct {
+	since time.Time
+	until time.Time // when peers that were busy are asked again
 }
 
 // A retry says when a shard that could not be made is tried again.
@@ -113,8 +119,10 @@ const (
 	// deadPause one that could not be read from.
 	liarPause = time.Hour
 	deadPause = 30 * time.Second
-	// patience is for how long everybody else comes first.
-	patience = time.Hour
+	// patience is for how long everybody else comes first, busyPause after how
+	// much of it a group's peers are asked again.
+	patience  = time.Hour
+	busyPause = 30 * time.Second
 )
 
 // New makes a Healer.
@@ -135,6 +143,7 @@ func New(c Config) (*Healer, error) {
 	return &Healer{
 		c: c, wake: make(chan struct{}, 1), batchTime: maxBatchTime,
 		retries: make(map[shardstore.Key]retry), avoided: make(map[ident.ID]time.Time),
+		waits: make(map[uint32]wait),
 	}, nil
 }
 
@@ -176,7 +185,7 @@ func (h *Healer) Run(ctx context.Context) {
 }
 
 // Once does the work that is most needed, some of it, and reports whether there
-// was any that it could do.
+// was any that it could do, or there may be in another group.
 func (h *Healer) Once(ctx context.Context) (worked bool, err error) {
 	job, err := h.choose()
 	if err != nil || job == nil {
@@ -185,7 +194,7 @@ func (h *Healer) Once(ctx context.Context) (worked bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, h.batchTime)
 	defer cancel()
 	done, err := h.do(ctx, job)
-	return done > 0, err
+	return done > 0 || job.patient && h.asksLater(job.need.Group), err
 }
 
 // do makes the shards of a job, several at a time if it is urgent. It ends early
@@ -265,9 +274,10 @@ func (h *Healer) heal(ctx context.Context, s *session, m shardstore.Missing) err
 		h.written.Add(s.layoutOf(m).ShardSize())
 		h.forgive(key)
 		if s.patient {
-			h.waitNoMore()
+			h.waitNoMore(key.Group)
 		}
 	case errors.Is(err, errLater): // nothing failed
+		h.askLater(key.Group)
 	case errors.Is(err, errBadSegment):
 		h.bad.Add(1)
 		h.c.Logger.Error("a segment was encoded wrong by its uplink", "segment", m.Segment, "group", key.Group)

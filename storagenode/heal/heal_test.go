@@ -252,18 +252,19 @@ func TestPeersYield(t *testing.T) {
 	for _, slot := range []int{0, 1, 2, 3, 8, 9} { // one more than can be done without
 		w.faults[slot].yields = true
 	}
-	for range 3 {
-		if worked, err := w.healer.Once(t.Context()); worked || err != nil {
-			t.Fatal(worked, err)
-		}
-	}
+	w.healAll()
 	if p := w.healer.Progress(); p.Failed != 0 || p.Shards != 0 || p.Active != 0 {
 		t.Errorf("%+v", p)
 	}
 	if w.patient == 0 || w.patient != w.opened {
 		t.Errorf("%d of %d streams were patient", w.patient, w.opened)
 	}
+	opened := w.opened
 	w.faults[9].yields = false
+	if w.healAll(); w.opened != opened {
+		t.Error("peers that were busy a moment ago were asked again")
+	}
+	w.now = w.now.Add(busyPause)
 	w.healAll()
 	w.mustHold()
 
@@ -275,6 +276,24 @@ func TestPeersYield(t *testing.T) {
 	w.mustHold()
 	if w.patient != before {
 		t.Error("a stream for what is urgent was patient")
+	}
+}
+
+// A group whose peers are busy keeps none of another from being made.
+func TestOtherGroupsGoOn(t *testing.T) {
+	w := newWorld(t)
+	w.idle = true
+	w.needs = []Need{{Group: testGroup + 1, Slot: testSlot}, {Group: testGroup, Slot: testSlot}}
+	w.busyGroup = testGroup + 1
+	s := w.add(4 * 64)
+	err := w.store.Advance(w.busyGroup, []shardstore.Entry{{Seq: 1, Segment: s.id, Live: true, Root: s.root, Size: s.layout.Size}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.healAll()
+	w.mustHold()
+	if missing, _, err := w.store.MissingRuns(w.busyGroup); err != nil || len(missing) != 1 {
+		t.Errorf("of the group whose peers are busy is missing %v, %v", missing, err)
 	}
 }
 
@@ -306,8 +325,10 @@ func TestPatienceEnds(t *testing.T) {
 		}
 		waits := func() {
 			t.Helper()
-			if worked, err := w.healer.Once(t.Context()); worked || err != nil {
-				t.Fatal(worked, err)
+			before := w.healer.Progress()
+			w.healAll()
+			if w.healer.Progress() != before {
+				t.Fatal("it did not wait")
 			}
 		}
 		waits() // there is nothing yet, so that the time does not count
