@@ -108,7 +108,7 @@ func TestBound(t *testing.T) {
 	script := `#!/bin/sh
 for limit in 100 200; do
 	read line || exit 0
-	echo '{"scheme": "2/2/3/4", "places": [{"dir": "'$6'", "upload": {"cpu_s_per_gib": 4, "limit_mb_s": '$limit', "bare_limit_mb_s": 400}}]}'
+	echo '{"scheme": "2/2/3/4", "places": [{"dir": "'$6'", "upload": {"cpu_s_per_gib": 4, "limit_mb_s": '$limit', "together_mb_s": 400}}]}'
 done
 read line && exit 1
 exit 0
@@ -150,7 +150,7 @@ exit 0
 			continue
 		}
 		own, others := r.report.Transfers[0], r.report.Transfers[1]
-		if own.OfBound != 50/tt.limit || own.OfBare != 0.125 || own.OfWork != 0.5 || others.OfBound != 0 {
+		if own.OfBound != 50/tt.limit || own.OfTogether != 0.125 || own.OfWork != 0.5 || others.OfBound != 0 {
 			t.Errorf("%d rounds: %+v and elsewhere %+v", tt.rounds, own, others)
 		}
 		if bounds := r.report.Bounds; len(bounds) != 1 || bounds[0].Places[0].Place != results.OnDisk || bounds[0].Places[0].Upload.Limit != tt.limit {

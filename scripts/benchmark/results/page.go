@@ -117,11 +117,7 @@ func (r *Report) boundTable() []string {
 					}
 					row = append(row, cell)
 				}
-				disk := ""
-				if d.work.Disk > 0 {
-					disk = mbs(d.work.Disk)
-				}
-				rows = append(rows, append(row, fmt.Sprintf("%.2f", d.work.CPU), disk, mbs(d.work.Limit)))
+				rows = append(rows, append(row, d.work.sums()...))
 			}
 		}
 	}
@@ -129,19 +125,19 @@ func (r *Report) boundTable() []string {
 	for _, name := range partNames {
 		header = append(header, " "+name)
 	}
-	return table(append(header, " sum", " disk MB/s", " bound MB/s"), rows)
+	return table(append(header, " sum", " disk MB/s", " bound MB/s", " together CPU", " together MB/s"), rows)
 }
 
 func (r *Report) transfersTable() []string {
 	var rows [][]string
 	for _, t := range r.Transfers {
 		rows = append(rows, []string{
-			t.Scheme, t.Place, t.Direction, mib(t.Bytes), mbs(t.Rate), mbs(t.Slowest), percent(t.OfBound),
+			t.Scheme, t.Place, t.Direction, mib(t.Bytes), mbs(t.Rate), mbs(t.Slowest), percent(t.OfBound), known(t.OfTogether),
 			fmt.Sprintf("%.1f", t.CPUPerGiB), mib(t.UplinkRSS), mib(t.NodeRSS), percent(t.Others),
 		})
 	}
 	return table([]string{
-		"scheme", "nodes on", "direction", " MiB", " MB/s", " slowest", " of bound", " CPU s/GiB", " uplink MiB", " node MiB", " others",
+		"scheme", "nodes on", "direction", " MiB", " MB/s", " slowest", " of bound", " of together", " CPU s/GiB", " uplink MiB", " node MiB", " others",
 	}, rows)
 }
 

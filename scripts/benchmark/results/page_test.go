@@ -43,7 +43,7 @@ func TestDocumentedTables(t *testing.T) {
 
 // Every row has as many cells as its header.
 func TestTablesAreRectangular(t *testing.T) {
-	work := Work{Parts: []Part{{Name: "seal", CPU: 1}}, CPU: 1, Disk: 2, Limit: 3}
+	work := Work{Parts: []Part{{Name: "seal", CPU: 1}}, CPU: 1, Disk: 2, Limit: 3, TogetherCPU: 4, Together: 5}
 	r := &Report{
 		Bounds:    []Bound{{Scheme: "s", Places: []PlaceBound{{Place: OnDisk, Upload: work, Download: work, Degraded: work}}}},
 		Transfers: []Transfer{{Scheme: "s", Place: OnDisk, Direction: "upload"}},

@@ -18,15 +18,16 @@ type PlaceBound struct {
 }
 
 // Work is what a byte takes in one direction. Limit is all processors at the sum
-// of the parts, or the disk's own rate if that is lower. Bare is the same for
-// what the uplink does and the transport alone, without what nodes do to bytes
-// and without a disk.
+// of the parts, or the disk's own rate if that is lower. Together is what one bare
+// program came to that does all parts and nothing else; not known of Degraded.
 type Work struct {
 	Parts []Part  `json:"parts"`
 	CPU   float64 `json:"cpu_s_per_gib"`
 	Disk  float64 `json:"disk_mb_s,omitempty"`
 	Limit float64 `json:"limit_mb_s"`
-	Bare  float64 `json:"bare_limit_mb_s"`
+
+	TogetherCPU float64 `json:"together_cpu_s_per_gib,omitempty"`
+	Together    float64 `json:"together_mb_s,omitempty"`
 }
 
 // Part is one step.
@@ -44,15 +45,16 @@ type Transfer struct {
 	Bytes     int64   `json:"bytes"`
 	Rate      float64 `json:"mb_s"`
 	Slowest   float64 `json:"slowest_mb_s"`
-	OfBound   float64 `json:"of_bound"`      // ratio to the bound's rate
-	OfBare    float64 `json:"of_bare_bound"` // to that of the uplink's work and the transport alone
-	OfWork    float64 `json:"of_work"`       // share of the CPU seconds that the bound has, too
-	CPU       float64 `json:"cpu_s"`         // of all processes, per transfer
-	CPUPerGiB float64 `json:"cpu_s_per_gib"`
-	Others    float64 `json:"others"` // share of the processors that other programs took meanwhile
-	UplinkRSS int64   `json:"uplink_peak_rss"`
-	NodeRSS   int64   `json:"node_peak_rss"` // of the largest node
-	Satellite int64   `json:"satellite_peak_rss"`
+	OfBound   float64 `json:"of_bound"` // ratio to the bound's rate
+	OfWork    float64 `json:"of_work"`  // share of the CPU seconds that the bound has, too
+	// OfTogether is the ratio to the rate of the program that does all parts together.
+	OfTogether float64 `json:"of_together,omitempty"`
+	CPU        float64 `json:"cpu_s"` // of all processes, per transfer
+	CPUPerGiB  float64 `json:"cpu_s_per_gib"`
+	Others     float64 `json:"others"` // share of the processors that other programs took meanwhile
+	UplinkRSS  int64   `json:"uplink_peak_rss"`
+	NodeRSS    int64   `json:"node_peak_rss"` // of the largest node
+	Satellite  int64   `json:"satellite_peak_rss"`
 }
 
 // Hold says how much of a bound the transfer has reached.
@@ -64,7 +66,10 @@ func (t *Transfer) Hold(against PlaceBound) {
 	case "download":
 		work = against.Download
 	}
-	t.OfBound, t.OfBare, t.OfWork = t.Rate/work.Limit, t.Rate/work.Bare, work.CPU/t.CPUPerGiB
+	t.OfBound, t.OfWork = t.Rate/work.Limit, work.CPU/t.CPUPerGiB
+	if work.Together > 0 {
+		t.OfTogether = t.Rate / work.Together
+	}
 }
 
 // Range is reads of 4 KiB out of a large object through one open project.

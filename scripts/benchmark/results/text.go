@@ -28,8 +28,8 @@ func (r *Report) printBounds(w io.Writer) {
 	if len(r.Bounds) == 0 {
 		return
 	}
-	fmt.Fprintf(w, "\nThe bound: CPU seconds per GiB of user data, at all ends. The limit is all %d cores at\ntheir sum, or the disk's own rate; bare is the same for the uplink's own work and the\ntransport alone, with no node and no disk\n\n", r.Cores)
-	row(w, slices.Concat([]string{"scheme", "nodes on", "direction"}, partNames, []string{"sum", "disk MB/s", "limit MB/s", "bare MB/s", ""})...)
+	fmt.Fprintf(w, "\nThe bound: CPU seconds per GiB of user data, at all ends. The limit is all %d cores at\ntheir sum, or the disk's own rate. Together: one bare program that does all parts, and\nnothing else\n\n", r.Cores)
+	row(w, slices.Concat([]string{"scheme", "nodes on", "direction"}, partNames, []string{"sum", "disk MB/s", "limit MB/s", "together CPU", "together MB/s", ""})...)
 	for _, b := range r.Bounds {
 		for _, p := range b.Places {
 			printWork(w, b.Scheme, p.Place, "upload", p.Upload)
@@ -53,20 +53,29 @@ func printWork(w io.Writer, scheme, place, name string, work Work) {
 		}
 		line = append(line, cell)
 	}
-	disk := ""
-	if work.Disk > 0 {
-		disk = mbs(work.Disk)
+	row(w, slices.Concat(line, work.sums(), []string{""})...)
+}
+
+// sums are what the parts come to: CPU, what the disk takes, the limit; and what they
+// come to together, CPU and rate.
+func (w Work) sums() []string {
+	disk, cpu, rate := "", "", ""
+	if w.Disk > 0 {
+		disk = mbs(w.Disk)
 	}
-	row(w, append(line, fmt.Sprintf("%.2f", work.CPU), disk, mbs(work.Limit), mbs(work.Bare), "")...)
+	if w.Together > 0 {
+		cpu, rate = fmt.Sprintf("%.2f", w.TogetherCPU), mbs(w.Together)
+	}
+	return []string{fmt.Sprintf("%.2f", w.CPU), disk, mbs(w.Limit), cpu, rate}
 }
 
 func (r *Report) printTransfers(w io.Writer) {
 	if len(r.Transfers) > 0 {
 		fmt.Fprintf(w, "\nLarge objects: separate processes, fsync before every receipt, read to nowhere. Of\nwork: the share of the CPU seconds that the bound has, too\n\n")
-		row(w, "scheme", "nodes on", "direction", "MiB", "MB/s", "slowest", "of bound", "of bare", "of work", "CPU s/GiB", "others", "uplink MiB", "node MiB", "satellite MiB", "")
+		row(w, "scheme", "nodes on", "direction", "MiB", "MB/s", "slowest", "of bound", "of work", "of together", "CPU s/GiB", "others", "uplink MiB", "node MiB", "satellite MiB", "")
 	}
 	for _, t := range r.Transfers {
-		row(w, t.Scheme, t.Place, t.Direction, mib(t.Bytes), mbs(t.Rate), mbs(t.Slowest), percent(t.OfBound), percent(t.OfBare), percent(t.OfWork),
+		row(w, t.Scheme, t.Place, t.Direction, mib(t.Bytes), mbs(t.Rate), mbs(t.Slowest), percent(t.OfBound), percent(t.OfWork), known(t.OfTogether),
 			fmt.Sprintf("%.1f", t.CPUPerGiB), percent(t.Others), mib(t.UplinkRSS), mib(t.NodeRSS), mib(t.Satellite), "")
 	}
 	if len(r.Ranges) > 0 {
@@ -182,3 +191,11 @@ func mbs(rate float64) string      { return fmt.Sprintf("%.0f", rate) }
 func mib(bytes int64) string       { return fmt.Sprintf("%.0f", float64(bytes)/(1<<20)) }
 func ms(value float64) string      { return fmt.Sprintf("%.1f", value) }
 func percent(share float64) string { return fmt.Sprintf("%.0f%%", 100*share) }
+
+// known is percent of a share that may not be known.
+func known(share float64) string {
+	if share == 0 {
+		return ""
+	}
+	return percent(share)
+}

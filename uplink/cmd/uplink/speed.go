@@ -38,7 +38,10 @@ type workJSON struct {
 	CPU   float64    `json:"cpu_s_per_gib"`
 	Disk  float64    `json:"disk_mb_s,omitempty"`
 	Limit float64    `json:"limit_mb_s"`
-	Bare  float64    `json:"bare_limit_mb_s"` // work of the uplink and transport alone
+	// What one program comes to that does all parts, and nothing else; not known
+	// with shards lost.
+	TogetherCPU  float64 `json:"together_cpu_s_per_gib,omitempty"`
+	TogetherRate float64 `json:"together_mb_s,omitempty"`
 }
 
 type partJSON struct {
@@ -64,7 +67,8 @@ there with fsync, reading, decoding, opening. No transfer can be faster than all
 processors are at the sum of these, or than the disk is at writing. Each is
 measured several times; medians count.
 
-"Bare" is the limit of the uplink's own steps and the transport alone.
+"Together" is what one bare program comes to that does all of these and nothing
+else: steps that share caches and memory cost more than each alone.
 
 With --paced all is measured once whenever a line comes on standard input, and
 what it has come to so far is shown each time: so that something else can be
@@ -73,7 +77,7 @@ measured in turn, on a machine that is not always as fast.`,
 		RunE: func(*cobra.Command, []string) error {
 			prepareForMuch()
 			if farEnd {
-				return bound.Serve(a.in, a.out)
+				return bound.Serve(a.in, a.out, dirs)
 			}
 			parsed, err := erasure.ParseScheme(scheme)
 			if err != nil {
@@ -93,14 +97,19 @@ measured in turn, on a machine that is not always as fast.`,
 	return command
 }
 
-// speedRounds is how often everything is measured, unless somebody sets the pace.
-const speedRounds = 5
+const (
+	// speedRounds is how often everything is measured, unless somebody sets the pace.
+	speedRounds = 5
+	// speedTogether is how much goes through all steps together in a round, in bytes.
+	speedTogether = 256 << 20
+)
 
 // measureSpeed measures and shows the bound, once or at the pace of standard input.
 func (a *app) measureSpeed(scheme erasure.Scheme, dirs []string, paced bool) (err error) {
 	cores := runtime.NumCPU()
 	meter, err := bound.NewMeter(bound.Config{
-		Scheme: scheme, Cores: cores, Duration: 300 * time.Millisecond, Spawn: spawnFarEnd, Dirs: dirs,
+		Scheme: scheme, Cores: cores, Duration: 300 * time.Millisecond, Together: speedTogether,
+		Spawn: func() (string, func(), error) { return spawnFarEnd(dirs) }, Dirs: dirs,
 	})
 	if err != nil {
 		return fmt.Errorf("measure: %w", err)
@@ -127,14 +136,17 @@ func (a *app) measureRounds(meter *bound.Meter, rounds int, scheme erasure.Schem
 	return a.showSpeed(scheme, cores, meter.Places())
 }
 
-// spawnFarEnd starts this program again as a far end, which ends when its
-// standard input does.
-func spawnFarEnd() (string, func(), error) {
+// spawnFarEnd starts this program again as a far end, which keeps what it gets in
+// these directories and ends when its standard input does.
+func spawnFarEnd(dirs []string) (string, func(), error) {
 	self, err := os.Executable()
 	if err != nil {
 		return "", nil, err
 	}
 	process := exec.Command(self, "speed", "--far-end")
+	for _, dir := range dirs {
+		process.Args = append(process.Args, "--dir", dir)
+	}
 	process.Stderr = os.Stderr
 	in, err := process.StdinPipe()
 	if err != nil {
@@ -184,14 +196,18 @@ func (a *app) showWork(name string, w workJSON) {
 	if w.Disk > 0 {
 		fmt.Fprintf(a.out, ", the disk %.0f MB/s", w.Disk)
 	}
-	fmt.Fprintf(a.out, ", bare %.0f MB/s; %.2f CPU s/GiB\n", w.Bare, w.CPU)
+	fmt.Fprintf(a.out, "; %.2f CPU s/GiB\n", w.CPU)
 	for _, p := range w.Parts {
 		fmt.Fprintf(a.out, "    %-16s %6.2f CPU s/GiB, alone %6.0f MB/s\n", p.Name, p.CPU, p.Rate)
+	}
+	if w.TogetherRate > 0 {
+		fmt.Fprintf(a.out, "    all together     %6.2f CPU s/GiB       %6.0f MB/s\n", w.TogetherCPU, w.TogetherRate)
 	}
 }
 
 func toWorkJSON(w bound.Work, cores int) workJSON {
-	out := workJSON{CPU: w.CPU() * (1 << 30), Disk: w.Disk / 1e6, Limit: w.Limit(cores) / 1e6, Bare: w.Bare(cores) / 1e6}
+	out := workJSON{CPU: w.CPU() * (1 << 30), Disk: w.Disk / 1e6, Limit: w.Limit(cores) / 1e6,
+		TogetherCPU: w.Together.CPU * (1 << 30), TogetherRate: w.Together.Rate / 1e6}
 	for _, p := range w.Parts {
 		out.Parts = append(out.Parts, partJSON{Name: p.Name, CPU: p.CPU * (1 << 30), Rate: p.Rate / 1e6})
 	}

@@ -28,6 +28,10 @@ type Work struct {
 	// Disk is how fast the disk takes the shards of user data, in bytes of that
 	// per second; 0: no disk limits this direction.
 	Disk float64
+	// Together is all parts in one bare program, which does no more than they do:
+	// what they cost each other in caches, and in processes that wake each other,
+	// is in it. Not known for Degraded.
+	Together Part
 }
 
 // CPU is what all parts take together.
@@ -48,18 +52,6 @@ func (w Work) Limit(cores int) float64 {
 	return limit
 }
 
-// Bare is the limit of what the uplink does with the bytes and of their
-// transport alone: no disk, and no work of the nodes.
-func (w Work) Bare(cores int) float64 {
-	var sum float64
-	for _, p := range w.Parts {
-		if p.Name != PartReceiver && p.Name != PartWrite && p.Name != PartRead {
-			sum += p.CPU
-		}
-	}
-	return float64(cores) / sum
-}
-
 // Names of parts.
 const (
 	PartSeal      = "seal"
@@ -71,6 +63,8 @@ const (
 	PartRead      = "read"
 	PartDecode    = "decode"
 	PartOpen      = "open"
+
+	partsTogether = "together"
 )
 
 // Place is what transfers to and from nodes in one directory take.
@@ -87,7 +81,8 @@ type Config struct {
 	Cores    int
 	Duration time.Duration // of each part in each round
 	Spawn    Spawn
-	Dirs     []string // where nodes would keep their shards
+	Together int64    // bytes of user data that go through all parts together in each round
+	Dirs     []string // where nodes would keep their shards; far ends have to know them, too
 }
 
 // spent is what it cost to do something to so many bytes.

@@ -15,9 +15,10 @@ import (
 
 func TestMeter(t *testing.T) {
 	const cores, rounds = 2, 2
+	dirs := []string{t.TempDir(), t.TempDir()}
 	meter, err := NewMeter(Config{
 		Scheme: erasure.Scheme{Required: 2, RepairBelow: 3, Success: 3, Total: 4},
-		Cores:  cores, Duration: 20 * time.Millisecond, Spawn: spawn, Dirs: []string{t.TempDir(), t.TempDir()},
+		Cores:  cores, Duration: 20 * time.Millisecond, Together: 3 << 20, Spawn: spawnIn(dirs), Dirs: dirs,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -41,6 +42,14 @@ func TestMeter(t *testing.T) {
 		for name, w := range map[string]Work{"upload": p.Upload, "download": p.Download, "degraded": p.Degraded} {
 			checkWork(t, name, w, cores)
 		}
+		if p.Degraded.Together != (Part{}) {
+			t.Errorf("%+v together with shards lost", p.Degraded.Together)
+		}
+		for name, together := range map[string]Part{"upload": p.Upload.Together, "download": p.Download.Together} {
+			if together.CPU <= 0 || together.Rate <= 0 {
+				t.Errorf("%s: %+v together", name, together)
+			}
+		}
 		if p.Upload.Disk <= 0 || p.Download.Disk != 0 {
 			t.Errorf("a disk of %g limits uploads, of %g downloads", p.Upload.Disk, p.Download.Disk)
 		}
@@ -55,7 +64,7 @@ func TestNoMeter(t *testing.T) {
 	dir := t.TempDir()
 	c := Config{Scheme: erasure.Scheme{Required: 2, RepairBelow: 3, Success: 3, Total: 4}, Cores: 1, Duration: time.Millisecond}
 	for name, change := range map[string]func(*Config){
-		"no directory": func(c *Config) { c.Dirs, c.Spawn = []string{dir, filepath.Join(dir, "none")}, spawn },
+		"no directory": func(c *Config) { c.Dirs, c.Spawn = []string{dir, filepath.Join(dir, "none")}, spawnIn(nil) },
 		"no processes": func(c *Config) {
 			c.Dirs, c.Spawn = []string{dir}, func() (string, func(), error) { return "", nil, errors.New("none") }
 		},
@@ -70,6 +79,33 @@ func TestNoMeter(t *testing.T) {
 	}
 }
 
+// TestTogetherEnds: a program whose far end goes away in the middle says so.
+func TestTogetherEnds(t *testing.T) {
+	dirs := []string{t.TempDir()}
+	coder, err := erasure.NewCoder(2, 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	far, err := newFarEnds(spawnIn(dirs), 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer far.close()
+	p := newProgram(far, []*stripe{newStripe(coder)}, 1<<40) // more than there will ever be
+	failed := make(chan error)
+	go func() {
+		_, err := p.upload(0)
+		failed <- err
+	}()
+	for len(p.free) == lots { // until some are under way
+		time.Sleep(time.Millisecond)
+	}
+	far.all[3].end()
+	if err := <-failed; err == nil {
+		t.Error("all of it was kept")
+	}
+}
+
 // checkWork checks that every part counts and none is above the limits.
 func checkWork(t *testing.T, name string, w Work, cores int) {
 	t.Helper()
@@ -77,9 +113,6 @@ func checkWork(t *testing.T, name string, w Work, cores int) {
 		if p.CPU <= 0 || p.Rate <= 0 || w.Limit(cores) > float64(cores)/p.CPU {
 			t.Errorf("%s: limit %g with part %+v", name, w.Limit(cores), p)
 		}
-	}
-	if w.Bare(cores) < w.Limit(cores) {
-		t.Errorf("%s: limit %g is above the bare one %g", name, w.Limit(cores), w.Bare(cores))
 	}
 }
 
@@ -92,9 +125,6 @@ func TestLimit(t *testing.T) {
 	}
 	if w.Disk = 0.125; w.Limit(2) != 0.125 {
 		t.Errorf("the disk allows %g", w.Limit(2))
-	}
-	if got := w.Bare(2); got != 0.5 {
-		t.Errorf("without the receiver: %g", got)
 	}
 }
 
@@ -119,13 +149,15 @@ func TestMedian(t *testing.T) {
 	}
 }
 
-// spawn serves from within the test.
-func spawn() (string, func(), error) {
-	in, end := io.Pipe()
-	out, said := io.Pipe()
-	go Serve(in, said)
-	address, err := bufio.NewReader(out).ReadString('\n')
-	return strings.TrimSpace(address), func() { end.Close() }, err
+// spawnIn serves from within the test.
+func spawnIn(dirs []string) Spawn {
+	return func() (string, func(), error) {
+		in, end := io.Pipe()
+		out, said := io.Pipe()
+		go Serve(in, said, dirs)
+		address, err := bufio.NewReader(out).ReadString('\n')
+		return strings.TrimSpace(address), func() { end.Close() }, err
+	}
 }
 
 func BenchmarkSeal(b *testing.B)   { benchmark(b, (*stripe).seal) }

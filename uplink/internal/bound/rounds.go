@@ -19,10 +19,12 @@ type Meter struct {
 	stripes []*stripe
 	far     *farEnds
 	disks   []*disk
+	program *program
 
 	bytes       map[string][]spent // by the step's name
 	send, fetch []spent
 	write, read [][]spent // by directory
+	up, down    [][]spent // together, by directory
 }
 
 // NewMeter makes a Meter, which keeps processes and files until it is closed. It
@@ -59,6 +61,7 @@ func (m *Meter) open() error {
 	if m.far, err = newFarEnds(m.config.Spawn, m.config.Scheme.Total); err != nil {
 		return fmt.Errorf("start far ends: %w", err)
 	}
+	m.program = newProgram(m.far, m.stripes, m.config.Together)
 	return nil
 }
 
@@ -78,7 +81,9 @@ func (m *Meter) Close() error {
 func (m *Meter) forget() {
 	m.bytes = make(map[string][]spent)
 	m.send, m.fetch = nil, nil
-	m.write, m.read = make([][]spent, len(m.config.Dirs)), make([][]spent, len(m.config.Dirs))
+	for _, all := range []*[][]spent{&m.write, &m.read, &m.up, &m.down} {
+		*all = make([][]spent, len(m.config.Dirs))
+	}
 }
 
 // Round measures every part once.
@@ -95,6 +100,9 @@ func (m *Meter) measure(writing time.Duration) error {
 	for i, dir := range m.config.Dirs {
 		if err := m.measureDisk(i, writing); err != nil {
 			return fmt.Errorf("write to %s: %w", dir, err)
+		}
+		if err := m.measureTogether(i); err != nil {
+			return fmt.Errorf("all together in %s: %w", dir, err)
 		}
 	}
 	return nil
@@ -150,6 +158,19 @@ func (m *Meter) measureDisk(i int, writing time.Duration) error {
 	return nil
 }
 
+func (m *Meter) measureTogether(i int) error {
+	up, err := m.program.upload(i)
+	if err != nil {
+		return err
+	}
+	down, err := m.program.download(i)
+	if err != nil {
+		return err
+	}
+	m.up[i], m.down[i] = append(m.up[i], up), append(m.down[i], down)
+	return nil
+}
+
 // place is what was measured for one directory.
 func (m *Meter) place(i int) Place {
 	expansion := float64(m.config.Scheme.Total) / float64(m.config.Scheme.Required)
@@ -162,9 +183,10 @@ func (m *Meter) place(i int) Place {
 				step(PartSeal), step(PartCode), step(PartHash), part(PartTransport, m.send, expansion),
 				step(PartReceiver), part(PartWrite, m.write[i], expansion),
 			},
-			Disk: median(m.write[i], spent.rate) / expansion,
+			Disk:     median(m.write[i], spent.rate) / expansion,
+			Together: part(partsTogether, m.up[i], 1),
 		},
-		Download: Work{Parts: append(down[:2:2], step(PartOpen))},
+		Download: Work{Parts: append(down[:2:2], step(PartOpen)), Together: part(partsTogether, m.down[i], 1)},
 		Degraded: Work{Parts: append(down[:2:2], step(PartDecode), step(PartOpen))},
 	}
 }

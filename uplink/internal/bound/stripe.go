@@ -26,27 +26,41 @@ var steps = []struct {
 
 // stripe is one worker's share: a stripe of plaintext and what becomes of it.
 type stripe struct {
-	coder   *erasure.Coder
+	cipher
+	coder  *erasure.Coder
+	plain  []byte
+	chunks [][]byte
+	lossy  [][]byte // the chunks without those that are to be decoded
+	spare  [][]byte
+	roots  []merkle.Hash
+	shard  *merkle.Hasher // of a shard that grows as it arrives
+}
+
+// cipher seals and opens chunks of data.
+type cipher struct {
 	segment *seal.Segment
-	plain   []byte
-	opened  []byte
-	chunks  [][]byte
-	lossy   [][]byte // the chunks without those that are to be decoded
-	spare   [][]byte
-	roots   []merkle.Hash
-	shard   *merkle.Hasher // of a shard that grows as it arrives
+	opened  []byte // what was opened last
+}
+
+func newCipher() cipher {
+	return cipher{segment: seal.NewSegment(keys.Content{}, [16]byte{}, 0), opened: make([]byte, 0, seal.ChunkPlain)}
+}
+
+// openChunk opens a slot's chunk of any stripe, for all are sealed alike.
+func (c *cipher) openChunk(chunk []byte, slot int) error {
+	_, err := c.segment.Open(c.opened, chunk, uint64(slot))
+	return err
 }
 
 func newStripe(coder *erasure.Coder) *stripe {
 	s := &stripe{
-		coder:   coder,
-		segment: seal.NewSegment(keys.Content{}, [16]byte{}, 0),
-		plain:   make([]byte, coder.Required()*seal.ChunkPlain),
-		opened:  make([]byte, 0, seal.ChunkPlain),
-		chunks:  make([][]byte, coder.Total()),
-		lossy:   make([][]byte, coder.Total()),
-		spare:   make([][]byte, coder.Total()),
-		shard:   merkle.NewHasher(wire.MaxData),
+		cipher: newCipher(),
+		coder:  coder,
+		plain:  make([]byte, coder.Required()*seal.ChunkPlain),
+		chunks: make([][]byte, coder.Total()),
+		lossy:  make([][]byte, coder.Total()),
+		spare:  make([][]byte, coder.Total()),
+		shard:  merkle.NewHasher(wire.MaxData),
 	}
 	rand.Read(s.plain)
 	for i := range s.chunks {
@@ -105,7 +119,7 @@ func (s *stripe) decode() error {
 
 func (s *stripe) open() error {
 	for i := range s.coder.Required() {
-		if _, err := s.segment.Open(s.opened, s.chunks[i], uint64(i)); err != nil {
+		if err := s.openChunk(s.chunks[i], i); err != nil {
 			return err
 		}
 	}

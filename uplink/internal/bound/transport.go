@@ -28,9 +28,14 @@ const frame = wire.HeaderSize + wire.MaxData
 // its address and how to end it.
 type Spawn func() (address string, end func(), err error)
 
-// Serve is what a far end does: it says where it listens and serves until in
-// ends.
-func Serve(in io.Reader, out io.Writer) error {
+// Serve is what a far end does, one that keeps what it gets in these directories:
+// it says where it listens and serves until in ends.
+func Serve(in io.Reader, out io.Writer, dirs []string) error {
+	keeper, err := newKeeper(dirs)
+	if err != nil {
+		return err
+	}
+	defer keeper.close()
 	host, err := newHost(transport.Config{Listen: []string{"/ip4/127.0.0.1/tcp/0"}})
 	if err != nil {
 		return err
@@ -39,6 +44,8 @@ func Serve(in io.Reader, out io.Writer) error {
 	host.Handle(takeProtocol, take)
 	host.Handle(giveProtocol, give)
 	host.Handle(costProtocol, tellCost)
+	host.Handle(keepProtocol, keeper.keep)
+	host.Handle(supplyProtocol, keeper.supply)
 	if _, err := fmt.Fprintln(out, host.Addresses()[0]); err != nil {
 		return err
 	}
@@ -137,17 +144,22 @@ func (f *farEnds) close() {
 // duration. The cost is that of all ends.
 func (f *farEnds) move(count int, proto string, duration time.Duration) (spent, error) {
 	far := f.all[:count]
+	return costing(far, func() (spent, error) { return moveAll(far, proto, duration) })
+}
+
+// costing is what is done to bytes with the cost of all ends.
+func costing(far []farEnd, do func() (spent, error)) (spent, error) {
 	before, err := costOf(far)
 	if err != nil {
 		return spent{}, err
 	}
-	moved, err := moveAll(far, proto, duration)
+	done, err := do()
 	if err != nil {
 		return spent{}, err
 	}
 	after, err := costOf(far)
-	moved.cpu = after - before
-	return moved, err
+	done.cpu = after - before
+	return done, err
 }
 
 // moveAll moves bytes to or from all far ends at once.
