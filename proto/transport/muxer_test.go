@@ -28,6 +28,7 @@ func (m mixed) NewConn(c net.Conn, isServer bool, scope network.PeerScope) (netw
 // TestMuxer is what libp2p asks of a multiplexer, and that ours and its own
 // understand each other.
 func TestMuxer(t *testing.T) {
+	t.Setenv("CI", "true") // libp2p then grants its slowest test ten times as long
 	least, large := muxer{mux.LeastWindow}, muxer{FarWindow}
 	for name, m := range map[string]network.Multiplexer{
 		"ours":       mixed{least, large},
