@@ -45,14 +45,8 @@ func (e *leave) run(ctx context.Context, l *lab) error {
 		if err := e.watched(ctx, l, 0, "exit", e.exit); err != nil {
 			return err
 		}
-		if err := l.awaitWhole(ctx); err != nil {
-			return err
-		}
 		return e.watched(ctx, l, 1, "exit under uploads", e.underUploads)
 	})
-	if err == nil {
-		err = l.awaitWhole(ctx) // what uploads left out waits for readers to end, or an hour
-	}
 	if err != nil {
 		return err
 	}
@@ -93,7 +87,10 @@ func (e *leave) watched(ctx context.Context, l *lab, node int, what string, do f
 	l.report.must(w.whole >= l.scheme.RepairBelow, what+", fewest that hold what came meanwhile, too", float64(w.whole), "", fmt.Sprintf("≥ %d", l.scheme.RepairBelow))
 	l.report.add(what+", time with less than all at some slot", w.reduced.Seconds(), "s")
 	l.net.Nodes[node].Kill()
-	return l.net.Wipe(node)
+	if err := l.net.Wipe(node); err != nil {
+		return err
+	}
+	return l.awaitWhole(ctx)
 }
 
 // coverage is how many slots hold all that their group had before, in the group
